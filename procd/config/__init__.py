@@ -1,0 +1,1 @@
+"""The configuration: TOML in, frozen specs out; old and new specs in, a plan out."""
