@@ -10,6 +10,7 @@ the command lines and the control socket turn fields into sentences and exit cod
     ├── SpawnError              a child could not be started: stage, errno
     ├── ProcessExitedAlready    a signal for a process that was reaped
     ├── DescriptorClosed        a write to, or a producer for, a stream that is closed
+    ├── BufferFull              a write that would make more wait than is allowed; nothing of it was taken
     ├── ProtocolError
     │   ├── LocalProtocolError  we tried to send what the protocol does not allow
     │   └── RemoteProtocolError the peer sent what the protocol does not allow
@@ -97,6 +98,16 @@ class ProcessExitedAlready(ProcdError):  # noqa: N818 - the ancestor's name
 
 class DescriptorClosed(ProcdError):  # noqa: N818 - it names the state
     """The stream is closed, or closing: nothing more is accepted."""
+
+
+class BufferFull(ProcdError):  # noqa: N818 - it names the state
+    """A write would make more bytes wait than is allowed; none of it was accepted."""
+
+    def __init__(self, buffered: int, offered: int, bound: int) -> None:
+        super().__init__(f"{offered} more bytes do not fit: {buffered} wait already, {bound} may")
+        self.buffered = buffered
+        self.offered = offered
+        self.bound = bound
 
 
 class ProtocolError(ProcdError):
