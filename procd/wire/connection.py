@@ -6,24 +6,20 @@ Owns the bytes that are not a whole frame yet, and who may say what.  It must no
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgpack
 
 from procd.errors import LocalProtocolError, RemoteProtocolError
-from procd.wire.limits import REPLY_LIMITS, REQUEST_LIMITS
+from procd.wire.limits import REPLY_LIMITS, REQUEST_LIMITS, Limits
 from procd.wire.messages import Message, Notification, Request, Response, from_array, to_array
 from procd.wire.scanner import FrameScanner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from procd.wire.limits import Limits
 
-
-@dataclass(frozen=True, slots=True)
-class _Direction:
+class _Direction(NamedTuple):
     """What may be said in one direction."""
 
     limits: Limits

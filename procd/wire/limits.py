@@ -6,7 +6,7 @@ many clients, whom it may not trust; a client holds one reply, of a daemon that 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 KIB = 1024
 
@@ -24,13 +24,14 @@ MAX_METHOD_LENGTH = 64
 """Characters of a method's name: several times the longest that is defined, and short enough to be quoted."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """What one frame of one direction may hold.
 
     `values` counts everything in a frame, the keys of maps too: an empty map is one byte on the wire and 64 in
     memory, so the bytes alone do not bound what a frame costs.  `depth` is the number of containers around a
     value; the array that is the message counts.
+
+    (A named tuple, because to define a dataclass costs a millisecond of the start of every procctl.)
     """
 
     frame_bytes: int
