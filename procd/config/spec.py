@@ -129,6 +129,7 @@ class DaemonSpec:
     log_level: str = "info"
     log_format: str = "text"
     shutdown_timeout_s: float | None = None
+    max_concurrent_starts: int | None = None
     socket: str
     socket_mode: int = 0o600
 

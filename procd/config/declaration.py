@@ -1,0 +1,83 @@
+"""A program as the files declare it: its own table upon [defaults], and where each value came from.
+
+Owns the merging of the two.  Must not know what the keys mean.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from procd.config.convert import converted, without_mistakes
+from procd.config.schema import MERGED, ProgramTable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from procd.config.document import Place
+    from procd.config.problems import Problems
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """The [defaults] table; what was wrong in it is reported already and left out."""
+
+    place: Place
+    raw: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """One program of the files, all instances of it together."""
+
+    name: str
+    own: Place
+    raw: Mapping[str, Any]
+    defaults: Defaults
+    table: ProgramTable
+
+    def place(self, *path: str | int) -> Place:
+        """Where the value of a key is written: in the program, else in [defaults], else where it is missing."""
+        where = self.own
+        if not _holds(self.raw, path) and _holds(self.defaults.raw, path):
+            where = self.defaults.place
+        for step in path:
+            where /= step
+        return where
+
+    def directory(self, *path: str | int) -> str:
+        """Where a relative path starts that is the value of this key: at the file that says it."""
+        return self.place(*path).document.directory
+
+
+def declare(name: str, own: Place, raw: object, defaults: Defaults, problems: Problems) -> Declaration:
+    """Join a program's table with [defaults]; what cannot be converted is recorded and left out."""
+    if isinstance(raw, dict):
+        table = converted(_merged(defaults.raw, raw), ProgramTable)
+        if table is not None:
+            return Declaration(name, own, raw, defaults, table)
+    good = without_mistakes(raw, ProgramTable, own, problems)
+    table = converted(_merged(defaults.raw, good), ProgramTable)
+    if table is None:
+        raise AssertionError("unreachable: both tables were checked key by key")
+    return Declaration(name, own, good, defaults, table)
+
+
+def _merged(defaults: Mapping[str, Any], own: Mapping[str, Any]) -> Mapping[str, Any]:
+    if not defaults:
+        return own
+    merged = {**defaults, **own}
+    for key in MERGED:
+        if key in defaults and isinstance(own.get(key), dict):
+            merged[key] = {**defaults[key], **own[key]}
+    return merged
+
+
+def _holds(raw: Any, path: tuple[str | int, ...]) -> bool:  # noqa: ANN401 - TOML
+    for step in path:
+        if isinstance(raw, list) and isinstance(step, int):
+            return step < len(raw)
+        if not isinstance(raw, dict) or step not in raw:
+            return False
+        raw = raw[step]
+    return True
