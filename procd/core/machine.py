@@ -47,11 +47,12 @@ if TYPE_CHECKING:
 
 READY = Cause("ready")
 
-#: States in which another spec is worth another try at once: what was wrong may have been mended.
-_TRYING = frozenset({State.BACKOFF, State.FATAL, *LIVE})
-
 #: States without a process that lead to one by themselves.
 _PENDING = frozenset({State.WAITING, State.BACKOFF})
+_ACTIVE = LIVE | _PENDING
+
+#: States in which another spec is worth another try at once: what was wrong may have been mended.
+_TRYING = frozenset({State.BACKOFF, State.FATAL, *LIVE})
 
 #: What a passed deadline means, by the state that had set it.
 _DEADLINE_MEANS = {
@@ -74,6 +75,7 @@ class Machine:
         self._chance = chance
         self._slots = max_concurrent_starts
         self._starting = 0
+        self._active = 0
         self._waiting: deque[Program] = deque()
         self._deadlines = Deadlines()
         self._actions: list[Action] = []
@@ -93,7 +95,7 @@ class Machine:
 
     def at_rest(self) -> bool:
         """Whether no program has a process, and none is about to get one."""
-        return not any(p.live or p.state in _PENDING for p in self.programs.values())
+        return self._active == 0
 
     # Events
 
@@ -270,6 +272,7 @@ class Machine:
     def _enter(self, program: Program, state: State, cause: Cause, now: float) -> None:
         old = program.state
         self._starting += (state is State.STARTING) - (old is State.STARTING)
+        self._active += (state in _ACTIVE) - (old in _ACTIVE)
         program.state = state
         program.cause = cause
         program.since_s = now

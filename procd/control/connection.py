@@ -1,0 +1,221 @@
+"""One client: its requests in, answers and streams out, and its bounds.
+
+Owns a connection's memory: what is received and not yet answered, and what is sent and not yet read.  A client
+that sends faster than it is answered, or does not read, is simply not read from any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from procd.control.access import CHANGING, Peer, Right, require
+from procd.control.methods import METHODS, Call
+from procd.control.parameters import checked
+from procd.control.streams import Streams
+from procd.errors import Failed, LocalProtocolError, Refusal, RemoteProtocolError, TooLarge, UnknownMethod
+from procd.wire import Connection as Wire
+from procd.wire import Notification, Request, Response
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Iterator
+
+    from procd.control.daemon import Daemon
+    from procd.control.server import ControlServer
+    from procd.wire import Message
+
+log = structlog.get_logger()
+
+#: Requests of one connection that may wait for their answers.  With 64 KiB each, the most that a `write` may
+#: carry, that is 512 KiB; enough to keep a pipe busy over the time of an answer.
+MAX_IN_FLIGHT = 8
+#: Bytes sent and not yet read by the peer, above which no more requests or streams of it are served.
+OUT_HIGH_BYTES = 256 * 1024
+OUT_LOW_BYTES = 64 * 1024
+#: Seconds that the rest of a frame may take, so that half a frame cannot be held for ever.
+HALF_FRAME_S = 30.0
+
+
+class Connection(asyncio.Protocol):
+    """The daemon's end of one connection."""
+
+    def __init__(self, daemon: Daemon, server: ControlServer) -> None:
+        self._daemon = daemon
+        self._server = server
+        self._wire = Wire.of_daemon()
+        self._messages: Iterator[Message] = iter(())
+        self._in_flight: set[asyncio.Task[None]] = set()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._streams = Streams(self)
+        self._half_frame: asyncio.TimerHandle | None = None
+        self._ended = False
+
+    # What the loop calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Learn who it is."""
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - the loop's promise for streams
+        self._transport = transport
+        transport.set_write_buffer_limits(OUT_HIGH_BYTES, OUT_LOW_BYTES)
+        self._peer = Peer.of(transport.get_extra_info("socket"))
+        self._call = Call(self._daemon, self._peer, self._streams)
+        self._server.opened(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget what it had asked for; what was carried out stays carried out."""
+        del exc
+        self._ended = True
+        self._streams.close()
+        for task in tuple(self._in_flight):
+            task.cancel()
+        self._room.set()
+        self._await_rest_of_frame(waiting=False)
+        self._server.closed(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came, and serve what it completes."""
+        self._messages = self._wire.receive(data)
+        self._serve()
+
+    def eof_received(self) -> bool:
+        """The peer says no more, but may still listen."""
+        self._ended = True
+        self._close_if_done()
+        return not self._transport.is_closing()
+
+    def pause_writing(self) -> None:
+        """The peer does not read."""
+        self._room.clear()
+
+    def resume_writing(self) -> None:
+        """The peer has read."""
+        self._room.set()
+        self._serve()
+
+    # Requests
+
+    def _serve(self) -> None:
+        """Serve requests while there is room for their answers, and read on when all are taken."""
+        try:
+            while self._may_serve():
+                message = next(self._messages, None)
+                if message is None:
+                    self._transport.resume_reading()
+                    self._await_rest_of_frame(waiting=self._wire.half_frame_bytes > 0)
+                    return
+                assert isinstance(message, Request)  # noqa: S101 - the daemon's wire lets nothing else in
+                self._begin(message)
+        except RemoteProtocolError as error:
+            self.close(TooLarge(str(error)))
+            return
+        if not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def _may_serve(self) -> bool:
+        return len(self._in_flight) < MAX_IN_FLIGHT and self._room.is_set() and not self._transport.is_closing()
+
+    def _begin(self, request: Request) -> None:
+        """Answer at once what can be; the rest becomes a task."""
+        try:
+            answer = self._ask(request)
+        except Refusal as refusal:
+            self._refuse(request, refusal)
+            return
+        except Exception as error:  # noqa: BLE001 - one request that fails must not end the connection
+            self._fail(request, error)
+            return
+        if inspect.isawaitable(answer):
+            task = asyncio.get_running_loop().create_task(self._finish(request, answer))
+            self._in_flight.add(task)
+            task.add_done_callback(self._answered)
+        else:
+            self._reply(request, answer)
+
+    def _ask(self, request: Request) -> dict[str, Any] | Awaitable[dict[str, Any]]:
+        method = METHODS.get(request.method)
+        if method is None:
+            raise UnknownMethod(f"no method {request.method!r}", "docs/reference/protocol.md has them all")
+        require(self._peer, method.right)
+        return method.function(self._call, checked(request.method, method.parameters, request.params))
+
+    async def _finish(self, request: Request, answer: Awaitable[dict[str, Any]]) -> None:
+        try:
+            self._reply(request, await answer)
+        except Refusal as refusal:
+            self._refuse(request, refusal)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._fail(request, error)
+
+    def _answered(self, task: asyncio.Task[None]) -> None:
+        self._in_flight.discard(task)
+        if not self._transport.is_closing():
+            self._serve()
+            self._close_if_done()
+
+    def _reply(self, request: Request, result: dict[str, Any]) -> None:
+        self._audit(request, "done")
+        try:
+            self._send(Response(request.id, None, result))
+        except LocalProtocolError as error:
+            self._send(Response(request.id, TooLarge(f"the answer cannot be sent: {error}").to_wire(), None))
+
+    def _refuse(self, request: Request, refusal: Refusal) -> None:
+        self._audit(request, refusal.code)
+        self._send(Response(request.id, refusal.to_wire(), None))
+
+    def _fail(self, request: Request, error: Exception) -> None:
+        """A mistake of ours: the peer learns that it is, the log learns which."""
+        log.error("request failed", method=request.method, uid=self._peer.uid, exc_info=error)
+        refusal = Failed(
+            "procd made a mistake with this request", "its log has the traceback, please report it"
+        )
+        self._send(Response(request.id, refusal.to_wire(), None))
+
+    def _audit(self, request: Request, outcome: str) -> None:
+        method = METHODS.get(request.method)
+        right = method.right if method else Right.NONE
+        # A write is audited by its first refusal only: a line for each 64 KiB would be a flood of its own.
+        if right in CHANGING and not (right is Right.WRITE and outcome == "done"):
+            programs = request.params.get("programs") or request.params.get("program")
+            log.info(
+                "request", method=request.method, programs=programs, outcome=outcome,
+                uid=self._peer.uid, peer_pid=self._peer.pid,
+            )  # fmt: skip
+
+    # Sending
+
+    def _send(self, message: Message) -> None:
+        if not self._transport.is_closing():
+            self._transport.write(self._wire.send(message))
+
+    def notify(self, method: str, params: list[Any]) -> None:
+        """Send a notification of a stream."""
+        self._send(Notification(method, params))
+
+    async def room(self) -> None:
+        """Return when the peer has read enough of what it was sent."""
+        await self._room.wait()
+
+    # Ending
+
+    def _await_rest_of_frame(self, *, waiting: bool) -> None:
+        if not waiting and self._half_frame is not None:
+            self._half_frame.cancel()
+            self._half_frame = None
+        elif waiting and self._half_frame is None:
+            loop = asyncio.get_running_loop()
+            late = TooLarge(f"the rest of a frame did not come within {HALF_FRAME_S:g} s")
+            self._half_frame = loop.call_later(HALF_FRAME_S, self.close, late)
+
+    def _close_if_done(self) -> None:
+        if self._ended and not self._in_flight and not self._streams.any():
+            self._transport.close()
+
+    def close(self, reason: Refusal) -> None:
+        """Say why, and close when that was sent."""
+        self.notify("closing", [reason.to_wire()])
+        self._transport.close()

@@ -1,0 +1,37 @@
+"""What the control room asks of the daemon as a whole."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from procd.config.plan import Change
+    from procd.core import Actor
+    from procd.runtime import Runtime
+
+
+class Daemon(Protocol):
+    """The composition root, seen from a connection."""
+
+    @property
+    def runtime(self) -> Runtime:
+        """The programs."""
+
+    @property
+    def closing(self) -> bool:
+        """Whether the daemon is going down, and starts nothing any more."""
+
+    def plan(self) -> tuple[Change, ...]:
+        """Read the configuration again and say what would change.
+
+        Raises ConfigurationError.
+        """
+
+    def reload(self, actor: Actor) -> tuple[Change, ...]:
+        """Read the configuration again and carry the plan out.
+
+        Raises ConfigurationError; then nothing has changed.
+        """
+
+    def shutdown(self, actor: Actor) -> None:
+        """Stop everything, then end."""

@@ -1,0 +1,30 @@
+"""Facts about a process from /proc: what it has used, and what it is called."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+class Usage(NamedTuple):
+    """What a process has used so far: CPU seconds of it and its reaped children, resident bytes now."""
+
+    cpu_s: float
+    rss_bytes: int
+
+
+def usage(pid: int) -> Usage | None:
+    """Read /proc/PID/stat (proc(5)); None if the process is gone."""
+    try:
+        with Path(f"/proc/{pid}/stat").open("rb", buffering=0) as file:
+            line = file.read(2048)
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # The name, in parentheses, may itself hold spaces and parentheses.
+    fields = line[line.rfind(b")") + 2 :].split()
+    ticks = int(fields[11]) + int(fields[12]) + int(fields[13]) + int(fields[14])
+    return Usage(ticks / _TICKS_PER_S, int(fields[21]) * _PAGE_BYTES)

@@ -1,0 +1,113 @@
+"""Start, stop and restart, as whole operations: ask, and wait until it is known what became of it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from procd.core import Cause, Restart, Start, State, Stop
+from procd.errors import TimedOut
+from procd.runtime.watch import Arrival, Goal, Result, verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from procd.core import Actor, Program, Transition
+    from procd.runtime.runtime import Runtime
+
+_GOALS = {Start: Goal.UP, Restart: Goal.UP, Stop: Goal.DOWN}
+_WORDS = {Start: "start", Restart: "restart", Stop: "stop"}
+
+
+async def carry_out(
+    runtime: Runtime,
+    request: type[Start | Stop | Restart],
+    names: Sequence[str],
+    actor: Actor,
+    *,
+    wait: bool = True,
+    timeout_s: float | None = None,
+) -> list[Result]:
+    """Ask for a start, stop or restart of programs, all at once, and wait for all of them.
+
+    Returns what became of each, in the order of `names`; without `wait`, where each is now.  Raises TimedOut,
+    with the results so far in its data, when it takes longer than `timeout_s`; what was asked for goes on.
+    """
+    cause = Cause(f"{_WORDS[request]} requested", actor)
+    goal = _GOALS[request]
+    arrivals = [_arrival(runtime, name, goal) for name in names] if wait else []
+    try:
+        runtime.submit(*(request(name, cause) for name in names))
+        if not wait:
+            return [_asked(runtime.machine.programs[name]) for name in names]
+        for name, arrival in zip(names, arrivals, strict=True):
+            _settle_if_there(runtime.machine.programs.get(name), arrival, goal)
+        futures = [arrival.future for arrival in arrivals]
+        await asyncio.wait(futures, timeout=timeout_s)
+        results = [
+            arrival.future.result() if arrival.future.done() else _still(runtime, name)
+            for name, arrival in zip(names, arrivals, strict=True)
+        ]
+        if not all(future.done() for future in futures):
+            raise _timed_out(request, timeout_s, results)
+        return results
+    finally:
+        for arrival in arrivals:
+            arrival.cancel()
+
+
+def _arrival(runtime: Runtime, name: str, goal: Goal) -> Arrival:
+    program = runtime.machine.programs[name]
+
+    def test(transition: Transition) -> Result | None:
+        reached = verdict(goal, program, transition.new)
+        if reached is None:
+            return None
+        return Result(name, reached, transition.new, str(transition.cause))
+
+    return Arrival(runtime.watches, name, test)
+
+
+def _settle_if_there(program: Program | None, arrival: Arrival, goal: Goal) -> None:
+    """Answer at once for a program that already was where it is wanted, and so made no transition."""
+    if arrival.future.done() or program is None:
+        return
+    if goal is Goal.UP and program.state is State.RUNNING:
+        arrival.settle(Result(program.name, ok=True, state=program.state, reason="was running"))
+    elif goal is Goal.DOWN and program.state is State.STOPPED:
+        arrival.settle(Result(program.name, ok=True, state=program.state, reason="was stopped"))
+
+
+def _asked(program: Program) -> Result:
+    return Result(program.name, ok=True, state=program.state, reason=str(program.cause))
+
+
+def _still(runtime: Runtime, name: str) -> Result:
+    program = runtime.machine.programs.get(name)
+    if program is None:
+        return Result(name, ok=False, state=State.STOPPED, reason="removed meanwhile")
+    return Result(name, ok=False, state=program.state, reason=f"not there yet: {program.cause}")
+
+
+def _timed_out(
+    request: type[Start | Stop | Restart], timeout_s: float | None, results: list[Result]
+) -> TimedOut:
+    late = [result.name for result in results if not result.ok]
+    named = ", ".join(late[:3]) + (f" and {len(late) - 3} more" if len(late) > 3 else "")
+    return TimedOut(
+        f"{_WORDS[request]} of {named} took longer than {timeout_s:g} s",
+        "procd goes on with it; see `procctl status`",
+        {"programs": [result.to_wire() for result in results]},
+    )
+
+
+async def wait_for(runtime: Runtime, name: str, states: frozenset[State], timeout_s: float | None) -> bool:
+    """Wait until a program is in one of `states`; return whether that came true in time."""
+    if runtime.machine.programs[name].state in states:
+        return True
+    arrival = Arrival(runtime.watches, name, lambda transition: transition.new in states or None)
+    try:
+        await asyncio.wait([arrival.future], timeout=timeout_s)
+        return arrival.future.done()
+    finally:
+        arrival.cancel()

@@ -1,0 +1,250 @@
+"""The runtime: the machine, its clock, and the lives that it decides about.
+
+Owns the one way in (`submit`) and the carrying out of actions, in order and in bounded turns.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import deque
+from itertools import count
+from typing import TYPE_CHECKING, Any, assert_never
+
+import structlog
+
+from procd.config.spec import StopScope
+from procd.core import (
+    AwaitEmpty,
+    DeadlinePassed,
+    Emptied,
+    Exited,
+    Forget,
+    KillTree,
+    Machine,
+    Publish,
+    Signal,
+    Spawn,
+    SpawnFailed,
+    SpawnSucceeded,
+    State,
+)
+from procd.errors import ProcessExitedAlready, SpawnError
+from procd.runtime.emptiness import Emptiness, Stop
+from procd.runtime.life import Life
+from procd.runtime.watch import Watches
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from procd.core import Action, Event, Exit, Transition
+    from procd.runtime.life import Surroundings
+
+log = structlog.get_logger()
+
+#: Seconds that carrying out actions may take before the loop gets its turn: what `status` waits at most.
+TURN_S = 0.02
+
+_SIGKILL = 9
+
+#: Levels at which transitions are logged; the others are what was asked for.
+_WARNINGS = frozenset({State.BACKOFF})
+_ERRORS = frozenset({State.FATAL})
+
+
+class Runtime:
+    """Everything that happens to programs passes through here.
+
+    `on_idle` is called whenever all decided actions were carried out.
+    """
+
+    def __init__(self, around: Surroundings, machine: Machine) -> None:
+        self.around = around
+        self.machine = machine
+        self.watches = Watches()
+        self.on_change: Callable[[], None] = _nothing
+        self._lives: dict[str, Life] = {}
+        self._emptiness = Emptiness(around.loop, self._known_pids)
+        self._actions: deque[Action] = deque()
+        self._running = False
+        self._timer: asyncio.TimerHandle | None = None
+        # A process keeps its environment for good: the cookie must not repeat in another run of procd.
+        self._run_id = secrets.token_hex(8)
+        self._serial = count(1)
+
+    # In
+
+    def submit(self, *events: Event) -> None:
+        """Hand events to the machine, and carry out what it decides.
+
+        Raises IllegalTransition or KeyError, as `Machine.handle` does.
+        """
+        now = self.around.loop.time()
+        for event in events:
+            self._actions.extend(self.machine.handle(event, now))
+        self._run()
+
+    def life(self, name: str) -> Life | None:
+        """The present life of a program, if it has one."""
+        return self._lives.get(name)
+
+    def hurry(self, name: str) -> None:
+        """Let the deadline of a program pass now."""
+        if self.machine.programs[name].deadline_s is not None:
+            self.submit(DeadlinePassed(name))
+
+    # Out
+
+    def _run(self) -> None:
+        """Carry actions out in their order; what they lead to comes behind them."""
+        if self._running:
+            return
+        self._running = True
+        loop = self.around.loop
+        ends_at = loop.time() + TURN_S
+        try:
+            while self._actions:
+                self._carry_out(self._actions.popleft())
+                if loop.time() > ends_at and self._actions:
+                    loop.call_soon(self._run)
+                    break
+        finally:
+            self._running = False
+        self._arm()
+        self.on_change()
+
+    def _carry_out(self, action: Action) -> None:
+        match action:
+            case Spawn():
+                self._spawn(action.name)
+            case Signal():
+                self._signal(action)
+            case KillTree():
+                self._kill(action.name)
+            case AwaitEmpty():
+                self._await_empty(action.name)
+            case Publish():
+                _log_transition(action.transition, self.machine)
+                self.watches.publish(action.transition)
+            case Forget():
+                self._lives.pop(action.name, None)
+                self.around.logs.forget(action.name)
+            case _:
+                assert_never(action)
+
+    def _arm(self) -> None:
+        """Keep one timer, for the next deadline of all."""
+        deadline = self.machine.next_deadline()
+        if self._timer is not None:
+            if self._timer.when() == deadline:
+                return
+            self._timer.cancel()
+            self._timer = None
+        if deadline is not None:
+            self._timer = self.around.loop.call_at(deadline, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._actions.extend(self.machine.expire(self.around.loop.time()))
+        self._run()
+
+    # Lives
+
+    def _spawn(self, name: str) -> None:
+        program = self.machine.programs[name]
+        if program.state is not State.STARTING:
+            self.submit(SpawnFailed(name, "stopped before it was started"))
+            return
+        life = Life(name, f"{self._run_id}.{next(self._serial)}", self._on_exiting, self._on_exited)
+        try:
+            life.begin(program.spec, self.around)
+        except SpawnError as error:
+            self.submit(SpawnFailed(name, str(error)))
+            return
+        self._lives[name] = life
+        self.submit(SpawnSucceeded(name, life.pid))
+
+    def _signal(self, action: Signal) -> None:
+        life = self._lives.get(action.name)
+        if life is None:
+            return
+        try:
+            life.process.signal_process(action.signal, group=action.group)
+        except ProcessExitedAlready:
+            # The signal and the death crossed: the exit is on its way to us.
+            return
+
+    def _kill(self, name: str) -> None:
+        self._signal(Signal(name, _SIGKILL, group=True))
+        life = self._lives.get(name)
+        if life is not None:
+            self._emptiness.kill(life)
+
+    def _await_empty(self, name: str) -> None:
+        life = self._lives[name]
+        spec = self.machine.programs[name].spec
+
+        def gone(survivors: tuple[str, ...]) -> None:
+            self.around.logs.drain_program(name)
+            self._lives.pop(name, None)
+            self.submit(Emptied(name, survivors))
+
+        stop = Stop(spec.stop_signal, told_group=spec.stop_scope is StopScope.GROUP)
+        self._emptiness.await_tree(life, stop, gone)
+
+    def _on_exiting(self, life: Life) -> None:
+        """Whoever is in the group of a program that died by itself must not live beside the next one."""
+        program = self.machine.programs.get(life.name)
+        if program is None or program.state is not State.STOPPING:
+            self._emptiness.kill_group(life)
+
+    def _on_exited(self, life: Life, ended: Exit) -> None:
+        self.around.logs.drain_program(life.name)
+        if self.machine.programs[life.name].state is State.STOPPING:
+            self.submit(Exited(life.name, ended))
+        else:
+            self._emptiness.await_group(life, lambda: self.submit(Exited(life.name, ended)))
+
+    def orphan_reaped(self, pid: int, ended: Exit) -> None:
+        """Take note of a child that nobody here spawned: a program's descendant that had lost its parent."""
+        log.debug("orphan reaped", pid=pid, exit=str(ended))
+        self._emptiness.look_again()
+
+    def _known_pids(self) -> set[int]:
+        return {life.pid for life in self._lives.values()}
+
+    def close(self) -> None:
+        """Stop the clock."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._emptiness.close()
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""
+
+
+def _log_transition(transition: Transition, machine: Machine) -> None:
+    """Write the one line that each transition leaves."""
+    new = transition.new
+    if new is State.WAITING:
+        return
+    facts: dict[str, Any] = {"program": transition.name, "state": new.value, "reason": str(transition.cause)}
+    program = machine.programs.get(transition.name)
+    if program is not None and program.pid is not None:
+        facts["pid"] = program.pid
+    if new in _ERRORS:
+        log.error("program gave up", **facts)
+    elif new in _WARNINGS:
+        log.warning("program failed to stay up", **facts)
+    else:
+        log.info(_PHRASES[new], **facts)
+
+
+_PHRASES = {
+    State.STOPPED: "program stopped",
+    State.STARTING: "program starts",
+    State.RUNNING: "program runs",
+    State.STOPPING: "program is told to stop",
+    State.EXITED: "program ended",
+}

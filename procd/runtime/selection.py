@@ -1,0 +1,60 @@
+"""Which programs a pattern means.  Pure.
+
+A pattern is a name (`web`: all its instances), an instance (`web@1`), a glob (`web*`), a label (`app:`), `*`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from fnmatch import translate
+from typing import TYPE_CHECKING
+
+from procd.errors import NoSuchProgram
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from procd.config.spec import ProgramSpec
+
+_GLOB = re.compile(r"[*?\[]")
+
+
+def select(patterns: Iterable[str], specs: Mapping[str, ProgramSpec]) -> list[str]:
+    """Names of the instances that the patterns mean, each once, in the order of `specs`.
+
+    Raises NoSuchProgram for the first pattern that means none, with the nearest name as its hint.
+    """
+    chosen: set[str] = set()
+    for pattern in patterns:
+        found = _matches(pattern, specs)
+        # With no program at all, "every program" is nothing, and that is no mistake.
+        if not found and (pattern != "*" or specs):
+            raise _nothing_matches(pattern, specs)
+        chosen.update(found)
+    return [name for name in specs if name in chosen] if len(chosen) != len(specs) else list(specs)
+
+
+def _matches(pattern: str, specs: Mapping[str, ProgramSpec]) -> list[str]:
+    if pattern in specs:
+        return [pattern]
+    if pattern == "*":
+        return list(specs)
+    if pattern.endswith(":"):
+        return [name for name, spec in specs.items() if pattern[:-1] in spec.groups]
+    if _GLOB.search(pattern):
+        glob = re.compile(translate(pattern))
+        return [name for name, spec in specs.items() if glob.match(name) or glob.match(spec.program)]
+    return [name for name, spec in specs.items() if spec.program == pattern]
+
+
+def _nothing_matches(pattern: str, specs: Mapping[str, ProgramSpec]) -> NoSuchProgram:
+    if pattern.endswith(":"):
+        known = sorted({label for spec in specs.values() for label in spec.groups})
+        what = f"no program has the label {pattern[:-1]!r}"
+    else:
+        known = sorted({spec.program for spec in specs.values()})
+        what = f"no program matches {pattern!r}"
+    near = difflib.get_close_matches(pattern.removesuffix(":"), known, 1)
+    hint = f"did you mean {near[0]!r}?" if near else "`procctl status` lists all programs"
+    return NoSuchProgram(what, hint, {"pattern": pattern})

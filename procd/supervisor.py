@@ -1,0 +1,230 @@
+"""The supervisor process: everything wired together, run, and taken down in order.
+
+Owns the order of things: subreaper, logs, runtime, control socket, and the same backwards.  Decides nothing
+about a program; what a changed configuration means is the plan's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+import random
+import resource
+import signal
+from collections import Counter
+from typing import TYPE_CHECKING, assert_never
+
+import structlog
+
+from procd import __version__
+from procd.config import plan
+from procd.config.plan import Kind
+from procd.control import ControlServer
+from procd.core import Add, Cause, Change, Machine, Remove, Shutdown, State
+from procd.errors import ConfigurationError, Problem
+from procd.output import Logs
+from procd.process import Limit, Reaper
+from procd.quantities import signal_name
+from procd.runtime import Runtime
+from procd.runtime.life import Surroundings
+from procd.systemd import Notifier
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, MutableMapping
+
+    from procd.config.spec import Configuration
+    from procd.core import Actor, Event
+
+log = structlog.get_logger()
+
+#: While programs stop, systemd is told at most this often that it takes longer: half of what it is told.
+_EXTEND_EVERY_S = 5.0
+#: How long a burst of changes may last before systemd is told of it.
+_STATUS_AFTER_S = 0.2
+
+
+class Supervisor:
+    """A running procd.
+
+    `read` reads the configuration again; `environ` is the environment that procd was started with, out of which
+    the service manager's variables are taken.
+    """
+
+    def __init__(
+        self, configuration: Configuration, read: Callable[[], Configuration], environ: MutableMapping[str, str]
+    ) -> None:
+        self._configuration = configuration
+        self._read = read
+        self._environ = environ
+        self._systemd = Notifier(environ, os.getpid())
+        self._control = ControlServer(self)
+        self._stopped: asyncio.Event
+        self._status_is_due = False
+        self.runtime: Runtime
+
+    @property
+    def closing(self) -> bool:
+        """Whether procd is going down."""
+        return self.runtime.machine.closing
+
+    # Life
+
+    async def run(self) -> None:
+        """Run until told to stop, and until everything has stopped."""
+        loop = asyncio.get_running_loop()
+        self._stopped = asyncio.Event()
+        daemon = self._configuration.daemon
+        os.chdir("/")
+        os.umask(0o022)
+        Reaper.become_subreaper()
+        logs = Logs(loop)
+        reaper = Reaper(loop)
+        around = Surroundings(loop, reaper, logs, dict(self._environ), _raise_descriptor_limit())
+        machine = Machine(random.random, daemon.max_concurrent_starts)
+        self.runtime = runtime = Runtime(around, machine)
+        reaper.on_orphan = runtime.orphan_reaped
+        runtime.on_change = self._on_change
+        try:
+            await self._listen(loop)
+            self._catch_signals(loop)
+            programs = len(self._configuration.programs)
+            log.info("procd runs", version=__version__, pid=os.getpid(), programs=programs)
+            self._begin()
+            self._systemd.ready(self._summary())
+            self._systemd.start_watchdog(loop)
+            await self._stopped.wait()
+        finally:
+            self._control.close()
+            runtime.close()
+            logs.close()
+            reaper.close()
+            self._systemd.close()
+        log.info("procd has ended")
+
+    async def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
+        daemon = self._configuration.daemon
+        try:
+            await self._control.listen(loop, daemon.socket, daemon.socket_mode)
+        except OSError as error:
+            file = self._configuration.files[0] if self._configuration.files else "procd"
+            what = f"cannot listen on {daemon.socket}: {error.strerror}"
+            remedy = "make its directory, or name a socket in another one"
+            raise ConfigurationError((Problem(file, 0, "control.socket", what, remedy),)) from error
+
+    def _catch_signals(self, loop: asyncio.AbstractEventLoop) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_stop_signal, number)
+        loop.add_signal_handler(signal.SIGHUP, self._on_reload_signal)
+
+    def _begin(self) -> None:
+        cause = Cause("started with procd")
+        programs = self._configuration.programs.values()
+        self.runtime.submit(*(Add(spec, cause, spec.autostart) for spec in programs))
+
+    # Requests to the daemon as a whole
+
+    def plan(self) -> tuple[plan.Change, ...]:
+        """Read the configuration again and say what would change."""
+        return plan.compare(self._configuration, self._read()).changes
+
+    def reload(self, actor: Actor | None) -> tuple[plan.Change, ...]:
+        """Read the configuration again and carry the plan out; if it cannot be read, nothing changes."""
+        self._systemd.reloading()
+        try:
+            new = self._read()
+            changes = plan.compare(self._configuration, new).changes
+            cause = Cause("configuration changed", actor)
+            # The programs only: what changed of the daemon itself is in force when it is started again.
+            self._configuration = dataclasses.replace(new, daemon=self._configuration.daemon)
+            self.runtime.submit(*_events(changes, new, cause))
+            log.info("configuration reloaded", changes=len(changes))
+        finally:
+            self._systemd.ready(self._summary())
+        return changes
+
+    def shutdown(self, actor: Actor | None, why: str = "shutdown requested") -> None:
+        """Stop everything, then end; asked for again, it kills what has not stopped yet."""
+        if self.closing:
+            self._hurry()
+            return
+        log.info("procd shuts down", reason=str(Cause(why, actor)))
+        self._systemd.stopping("Stopping all programs")
+        timeout_s = self._configuration.daemon.shutdown_timeout_s
+        if timeout_s is not None:
+            asyncio.get_running_loop().call_later(timeout_s, self._hurry)
+        self.runtime.submit(Shutdown(Cause(why, actor)))
+        self._extend_stop()
+
+    def _hurry(self) -> None:
+        for program in tuple(self.runtime.machine.programs.values()):
+            if program.state is State.STOPPING:
+                self.runtime.hurry(program.name)
+
+    def _extend_stop(self) -> None:
+        """Keep systemd from killing programs that their own stop_timeout still lets live."""
+        if self._systemd.listens and not self._stopped.is_set():
+            self._systemd.extend_timeout(2 * _EXTEND_EVERY_S)
+            asyncio.get_running_loop().call_later(_EXTEND_EVERY_S, self._extend_stop)
+
+    # Signals and changes
+
+    def _on_stop_signal(self, number: int) -> None:
+        self.shutdown(None, f"procd received {signal_name(number)}")
+
+    def _on_reload_signal(self) -> None:
+        if self.closing:
+            return
+        try:
+            self.reload(None)
+        except ConfigurationError as error:
+            for problem in error.problems:
+                log.error("configuration refused", problem=str(problem))  # noqa: TRY400 - a traceback tells nobody anything
+
+    def _on_change(self) -> None:
+        if self.closing and self.runtime.machine.at_rest():
+            self._stopped.set()
+        elif self._systemd.listens and not self._status_is_due:
+            # Once for a burst of changes: a thousand starts are not a thousand datagrams.
+            self._status_is_due = True
+            asyncio.get_running_loop().call_later(_STATUS_AFTER_S, self._tell_status)
+
+    def _tell_status(self) -> None:
+        self._status_is_due = False
+        if not self.closing:
+            self._systemd.status(self._summary())
+
+    def _summary(self) -> str:
+        """How many programs are in which state: `3 RUNNING, 1 BACKOFF`."""
+        counts = Counter(program.state for program in self.runtime.machine.programs.values())
+        states = ", ".join(f"{counts[state]} {state.value}" for state in State if counts[state])
+        return states or "no programs"
+
+
+def _events(changes: tuple[plan.Change, ...], new: Configuration, cause: Cause) -> list[Event]:
+    """Turn a plan into what the machine understands."""
+    events: list[Event] = []
+    for change in changes:
+        match change.kind:
+            case Kind.ADD:
+                spec = new.programs[change.name]
+                events.append(Add(spec, cause, spec.autostart))
+            case Kind.REMOVE:
+                events.append(Remove(change.name, cause))
+            case Kind.RESTART | Kind.UPDATE:
+                restart = change.kind is Kind.RESTART
+                events.append(Change(new.programs[change.name], cause, restart))
+            case Kind.DAEMON:
+                log.warning("in force after the next start of procd", keys=change.keys)
+            case _:
+                assert_never(change.kind)
+    return events
+
+
+def _raise_descriptor_limit() -> tuple[Limit, ...]:
+    """Allow ourselves all descriptors that we may have; returns what we were given, which the programs get."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == hard:
+        return ()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return (Limit(resource.RLIMIT_NOFILE, soft, hard),)
