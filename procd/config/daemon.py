@@ -57,6 +57,7 @@ class DaemonTables:
             log_level=daemon.log_level,
             log_format=daemon.log_format,
             shutdown_timeout_s=None if timeout is None else float(timeout),
+            max_concurrent_starts=daemon.max_concurrent_starts,
             socket=self._socket(runtime_dir, check_files=check_files),
             socket_mode=int(self._control.mode),
         )

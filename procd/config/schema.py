@@ -167,8 +167,6 @@ class ProgramTable(Table, frozen=True):
 class DaemonTable(Table, frozen=True):
     """The table `[daemon]`."""
 
-    not_yet = frozenset({"max_concurrent_starts"})
-
     runtime_dir: Annotated[str | None, _key("what lives as long as procd runs: the socket and the lock")] = None
     state_dir: Annotated[str | None, _key("what procd keeps over its own restarts")] = None
     log_dir: Annotated[str | None, _key("where the output of programs is kept")] = None
@@ -186,6 +184,10 @@ class DaemonTable(Table, frozen=True):
     shutdown_timeout: Annotated[
         Duration | None,
         _key("how long stopping everything may take together; without it, each program has its `stop_timeout`"),
+    ] = None
+    max_concurrent_starts: Annotated[
+        Annotated[int, Meta(ge=1, le=10_000)] | None,
+        _key("how many programs may be starting at once; without it, all of them"),
     ] = None
 
 
@@ -211,11 +213,9 @@ class ConfigurationFile(Table, frozen=True):
 
     not_yet = frozenset({"sockets"})
 
-    daemon: Annotated[DaemonTable, Meta(description="procd itself")] = _default(DaemonTable())
-    control: Annotated[ControlTable, Meta(description="the socket for procctl")] = _default(ControlTable())
-    defaults: Annotated[ProgramTable, Meta(description="any key of a program, for all programs")] = _default(
-        ProgramTable()
-    )
+    daemon: DaemonTable = _default(DaemonTable())
+    control: ControlTable = _default(ControlTable())
+    defaults: ProgramTable = _default(ProgramTable())
     programs: Annotated[dict[str, ProgramTable], Meta(description="the programs, by name")] = {}
 
 

@@ -1,0 +1,126 @@
+"""The schema as documents: the JSON Schema for editors, and each key with its words.
+
+Owns how types and defaults are written for people and editors.  What they are is in `schema`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from procd.config.schema import NAME_PATTERN, ConfigurationFile, ProgramTable, Table, metadata
+from procd.config.values import Duration, Mode, Signal
+from procd.quantities import format_duration, signal_name
+
+_SCHEMAS_OF_VALUES: dict[type, dict[str, Any]] = {
+    Duration: {
+        "anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^[0-9.]+ ?(ms|s|m|h|d)?$"}]
+    },
+    Signal: {"anyOf": [{"type": "integer", "minimum": 1, "maximum": 64}, {"type": "string"}]},
+    Mode: {"type": "string", "pattern": "^[0-7]{3,4}$"},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key as the documentation shows it; `default` is as TOML writes it, empty where there is none."""
+
+    name: str
+    default: str
+    description: str
+    in_place: bool
+
+
+def keys_of(kind: type[Table]) -> list[Key]:
+    """The keys of a table, with those of the tables within it (`log.path`)."""
+    found = []
+    for field in msgspec.structs.fields(kind):
+        if isinstance(field.type, type) and issubclass(field.type, Table):
+            inner = keys_of(field.type)
+            found += [
+                Key(f"{field.name}.{key.name}", key.default, key.description, key.in_place) for key in inner
+            ]
+        else:
+            noted = metadata(field.type)
+            default = _toml(_default(field))
+            found.append(Key(field.name, default, noted["description"], noted.get("in_place", False)))
+    return found
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of the configuration file."""
+    schema = msgspec.json.schema(ConfigurationFile, schema_hook=_schema_of_value)
+    tables = schema["$defs"]
+    for kind in _tables(ConfigurationFile):
+        _finish(tables[kind.__name__], kind)
+    # [defaults] and [programs.NAME] have the same keys, but only a program must have a command.
+    tables["Program"] = {**tables[ProgramTable.__name__], "title": "Program", "required": ["command"]}
+    programs = tables[ConfigurationFile.__name__]["properties"]["programs"]
+    programs["additionalProperties"] = {"$ref": "#/$defs/Program"}
+    programs["propertyNames"] = {"pattern": f"^{NAME_PATTERN}$"}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "procd.toml", **schema}
+
+
+def _tables(kind: type[Table]) -> set[type[Table]]:
+    """The table itself, and every table in it."""
+    found = {kind}
+    for field in msgspec.structs.fields(kind):
+        if isinstance(field.type, type) and issubclass(field.type, Table):
+            found |= _tables(field.type)
+    return found
+
+
+def _finish(schema: dict[str, Any], kind: type[Table]) -> None:
+    """Put into one table what msgspec cannot know: defaults of our own types, and that TOML has no null."""
+    for field in msgspec.structs.fields(kind):
+        entry = schema["properties"][field.name]
+        default = _default(field)
+        members = [member for member in entry.pop("anyOf", []) if member != {"type": "null"}]
+        if len(members) == 1:
+            entry.update(members[0])
+        elif members:
+            entry["anyOf"] = members
+        if default is None:
+            entry.pop("default", None)
+        elif type(default) in _SCHEMAS_OF_VALUES:
+            entry["default"] = _word(default)
+
+
+def _schema_of_value(kind: type) -> dict[str, Any]:
+    return dict(_SCHEMAS_OF_VALUES[kind])
+
+
+def _default(field: msgspec.structs.FieldInfo) -> object:
+    if field.default_factory is not msgspec.NODEFAULT:
+        return field.default_factory()
+    return field.default
+
+
+def _word(value: object) -> str:
+    match value:
+        case Duration():
+            return format_duration(value)
+        case Signal():
+            return signal_name(value).removeprefix("SIG")
+        case Mode():
+            return f"{value:04o}" if value > 0o777 or value & 0o700 else f"{value:03o}"
+        case _:
+            return str(value)
+
+
+def _toml(value: object) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "true" if value else "false"
+        case tuple():
+            return "[" + ", ".join(_toml(item) for item in value) + "]"
+        case dict():
+            return "{}"
+        case str() | Duration() | Signal() | Mode():
+            return f'"{_word(value)}"'
+        case _:
+            return str(value)
