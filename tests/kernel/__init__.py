@@ -1,0 +1,1 @@
+"""Tests on a real kernel: children, pipes, users, terminals."""

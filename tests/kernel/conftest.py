@@ -1,0 +1,24 @@
+"""What every kernel test must leave behind: nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from procd.process import limits, wiring
+from tests.kernel.children import open_descriptors, our_children
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left() -> Iterator[None]:
+    """No test leaves a descriptor open, or a child, living or dead."""
+    wiring.shared_null()
+    limits.hold_descriptors()
+    before = open_descriptors()
+    yield
+    assert open_descriptors() == before, "descriptors"
+    assert our_children() == set(), "children"
