@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, assert_never
 import structlog
 
 from procd import __version__
-from procd.config import plan
+from procd.config import plan as plans
 from procd.config.plan import Kind
 from procd.control import ControlServer
 from procd.core import Add, Cause, Change, Machine, Remove, Shutdown, State
@@ -124,16 +124,16 @@ class Supervisor:
 
     # Requests to the daemon as a whole
 
-    def plan(self) -> tuple[plan.Change, ...]:
+    def plan(self) -> tuple[plans.Change, ...]:
         """Read the configuration again and say what would change."""
-        return plan.compare(self._configuration, self._read()).changes
+        return plans.compare(self._configuration, self._read()).changes
 
-    def reload(self, actor: Actor | None) -> tuple[plan.Change, ...]:
+    def reload(self, actor: Actor | None) -> tuple[plans.Change, ...]:
         """Read the configuration again and carry the plan out; if it cannot be read, nothing changes."""
         self._systemd.reloading()
         try:
             new = self._read()
-            changes = plan.compare(self._configuration, new).changes
+            changes = plans.compare(self._configuration, new).changes
             cause = Cause("configuration changed", actor)
             # The programs only: what changed of the daemon itself is in force when it is started again.
             self._configuration = dataclasses.replace(new, daemon=self._configuration.daemon)
@@ -201,7 +201,7 @@ class Supervisor:
         return states or "no programs"
 
 
-def _events(changes: tuple[plan.Change, ...], new: Configuration, cause: Cause) -> list[Event]:
+def _events(changes: tuple[plans.Change, ...], new: Configuration, cause: Cause) -> list[Event]:
     """Turn a plan into what the machine understands."""
     events: list[Event] = []
     for change in changes:
