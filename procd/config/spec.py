@@ -74,6 +74,150 @@ class LogSpec:
     path: str
 
 
+class Kind(Enum):
+    """What a program is (key `type`)."""
+
+    SERVICE = "service"
+    ONESHOT = "oneshot"
+
+
+class Condition(Enum):
+    """What a dependency has to be before its dependent is started (key `depends_on`).
+
+    STARTED: it was spawned.  READY: a service is ready, a oneshot has succeeded.  HEALTHY: it is ready and its
+    health check passes.  COMPLETED: it has ended with success.
+    """
+
+    STARTED = "started"
+    READY = "ready"
+    HEALTHY = "healthy"
+    COMPLETED = "completed"
+
+
+@dataclass(frozen=True, slots=True)
+class Dependency:
+    """One entry of `depends_on`: the name of a program in the file; all its instances have to meet it."""
+
+    program: str
+    condition: Condition
+
+
+class CheckKind(Enum):
+    """How a check asks (keys of the tables `ready` and `health`)."""
+
+    NOTIFY = "notify"
+    FD = "fd"
+    TCP = "tcp"
+    HTTP = "http"
+    COMMAND = "command"
+    LOG = "log"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One way to ask a program how it is; which fields count depends on `kind`.
+
+    `fd`: the child's descriptor on which a newline means ready.  `address`: `host:port` (TCP).  `url` and
+    `statuses` (HTTP; no status given: 200 to 399).  `command`: argv, run as the program's user, exit 0 means
+    yes.  `pattern`: a regular expression on lines of the log.  `interval_s` between two tries, `timeout_s` of
+    one try.
+    """
+
+    kind: CheckKind
+    fd: int = -1
+    address: str = ""
+    url: str = ""
+    statuses: frozenset[int] = frozenset()
+    command: tuple[str, ...] = ()
+    pattern: str = ""
+    interval_s: float = 1.0
+    timeout_s: float = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """The table `health`: `failures` checks in a row that fail make it unhealthy.
+
+    With NOTIFY there is no asking: the program has to send WATCHDOG=1 at least every `watchdog_s`.
+    """
+
+    check: Check
+    failures: int = 3
+    restart: bool = True
+    watchdog_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class StartLimit:
+    """More than `count` failed starts `within_s` seconds are too many (key `start_limit`)."""
+
+    count: int
+    within_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class StopStep:
+    """A signal, and how long it may take (key `stop`; `stop_signal` and `stop_timeout` are one step)."""
+
+    signal: int
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hooks:
+    """Commands around a life, each an argv or empty; they run as the program's user (key `hooks`)."""
+
+    before_start: tuple[str, ...] = ()
+    after_ready: tuple[str, ...] = ()
+    before_stop: tuple[str, ...] = ()
+    after_stop: tuple[str, ...] = ()
+    timeout_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceLimit:
+    """One entry of `limits`: `resource` is a `resource.RLIMIT_*` number, -1 means unlimited (getrlimit(2))."""
+
+    resource: int
+    soft: int
+    hard: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CgroupLimits:
+    """The table `cgroup`, as cgroup v2 writes it: bytes, CPUs (1.5 is one and a half), processes."""
+
+    memory_max: int | None = None
+    cpu_max: float | None = None
+    pids_max: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scheduling:
+    """How the kernel treats a program: nice, I/O, CPUs, OOM killer; None: as procd itself is treated."""
+
+    nice: int | None = None
+    io_class: int | None = None
+    io_priority: int | None = None
+    cpu_affinity: frozenset[int] | None = None
+    oom_score_adj: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SocketSpec:
+    """One entry of `[sockets]`: `host` and `port`, or `path`; opened once by procd, passed by LISTEN_FDS."""
+
+    name: str
+    host: str = ""
+    port: int = 0
+    path: str = ""
+    backlog: int = 1024
+    mode: int = 0o600
+    uid: int | None = None
+    gid: int | None = None
+    reuse_port: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Success:
     """Ends that are not failures: exit codes, and signals by number."""
@@ -117,6 +261,25 @@ class ProgramSpec:
     stop_signal: int = 15
     stop_timeout_s: float = 10.0
     stop_scope: StopScope = StopScope.GROUP
+    kind: Kind = Kind.SERVICE
+    #: The steps of `stop`; empty: the one step of `stop_signal` and `stop_timeout_s`.
+    stop_steps: tuple[StopStep, ...] = ()
+    depends_on: tuple[Dependency, ...] = ()
+    ready: Check | None = None
+    start_timeout_s: float = 60.0
+    health: Health | None = None
+    start_limit: StartLimit | None = None
+    schedule: str | None = None
+    max_runtime_s: float | None = None
+    hooks: Hooks | None = None
+    sockets: tuple[str, ...] = ()
+    essential: bool = False
+    limits: tuple[ResourceLimit, ...] = ()
+    scheduling: Scheduling | None = None
+    no_new_privileges: bool = False
+    #: By number (capabilities(7)); None: not touched.
+    capabilities: frozenset[int] | None = None
+    cgroup: CgroupLimits | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,4 +303,5 @@ class Configuration:
 
     daemon: DaemonSpec
     programs: dict[str, ProgramSpec] = field(default_factory=dict)
+    sockets: dict[str, SocketSpec] = field(default_factory=dict)
     files: tuple[str, ...] = ()
