@@ -1,0 +1,19 @@
+"""The verbs of procctl, one file for each family; only the file of the verb that is used is imported."""
+
+from __future__ import annotations
+
+FAMILY_OF_VERB = {
+    "status": "status",
+    "start": "lifecycle",
+    "stop": "lifecycle",
+    "restart": "lifecycle",
+    "signal": "lifecycle",
+    "wait": "lifecycle",
+    "send": "stdin",
+    "close": "stdin",
+    "logs": "logs",
+    "reload": "daemon",
+    "shutdown": "daemon",
+    "version": "daemon",
+}
+"""The verb → the file of this package that defines it, under the verb's name.  In the order of --help."""

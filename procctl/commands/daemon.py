@@ -1,0 +1,59 @@
+"""`procctl reload`, `shutdown` and `version`: the daemon itself."""
+
+from __future__ import annotations
+
+import click
+
+from procctl import exit_codes, render
+from procctl.invocation import Invocation, common_options, write_error
+from procd import __version__
+from procd.errors import NotPermitted, TimedOut, Unreachable
+
+
+@click.command()
+@click.option("--dry-run", is_flag=True, help="Only show what would change.")
+@common_options
+@click.pass_obj
+def reload(invocation: Invocation, *, dry_run: bool) -> int:
+    """Read the configuration again, and carry out what it changes.
+
+    A configuration with a mistake changes nothing.
+    """
+    with invocation.client() as client:
+        answer = client.call("plan" if dry_run else "reload")
+    invocation.show(answer, lambda: render.changes(answer["changes"]))
+    return exit_codes.DONE
+
+
+@click.command()
+@common_options
+@click.pass_obj
+def shutdown(invocation: Invocation) -> int:
+    """Stop every program in order, then the daemon, and wait until it has ended."""
+    with invocation.client() as client:
+        answer = client.call("shutdown")
+        client.wait_for_end()
+    invocation.show(answer, lambda: "procd has stopped every program and ended\n")
+    return exit_codes.DONE
+
+
+@click.command()
+@common_options
+@click.pass_obj
+def version(invocation: Invocation) -> int:
+    """Show the versions of procctl and of the daemon.
+
+    Exits with 6 when no daemon answers.
+    """
+    versions = {"procctl": __version__, "procd": None, "pid": None}
+    try:
+        with invocation.client() as client:
+            hello = client.call("hello")
+    except (Unreachable, NotPermitted, TimedOut) as error:
+        invocation.show(versions, lambda: f"procctl {__version__}\n")
+        write_error(error, as_json=invocation.json)
+        return exit_codes.of_error(error)
+    versions |= {"procd": hello["version"], "pid": hello["pid"]}
+    daemon = f"procd {render.escaped(hello['version'])} (PID {hello['pid']})"
+    invocation.show(versions, lambda: f"procctl {__version__}\n{daemon}\n")
+    return exit_codes.DONE

@@ -1,0 +1,1 @@
+"""Tests of procctl, against a daemon that only speaks the protocol."""
