@@ -6,7 +6,6 @@ are used.
 
 from __future__ import annotations
 
-import math
 import re
 import signal
 
@@ -18,7 +17,8 @@ _SIZE_UNITS_BYTES = {
     "KB": 1000, "MB": 1000**2, "GB": 1000**3,
     "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3,
 }  # fmt: skip
-_NUMBER_AND_UNIT = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([A-Za-z]*)", re.ASCII)
+_NUMBER_AND_UNIT = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,18})?) ?([A-Za-z]*)", re.ASCII)
+_TOO_LARGE = 2**63  # neither the kernel's counters nor file offsets go further
 
 DURATION_SYNTAX = 'a duration: a number of seconds, or "250ms", "1.5s", "10m", "2h", "1d"'
 SIZE_SYNTAX = 'a size: a number of bytes, or "64KiB", "50MiB", "1GiB" (also KB, MB, GB)'
@@ -26,35 +26,35 @@ SIGNAL_SYNTAX = 'a signal: "TERM", "SIGTERM" or a number'
 
 
 def parse_duration(value: object) -> float:
-    """Seconds of a duration, at least 0 and finite.
+    """Seconds of a duration, from 0 to what 63 bits hold.
 
     Raises InvalidQuantity for anything else (booleans too: `true` is not one second).
     """
     if isinstance(value, int | float) and not isinstance(value, bool):
-        seconds = float(value)
-    else:
-        number, unit = _split(value, DURATION_SYNTAX)
-        if unit and unit not in _DURATION_UNITS_S:
+        # Before it becomes a float: TOML's integers have no bound, and a float's overflow is another exception.
+        if not 0 <= value < _TOO_LARGE:
             raise InvalidQuantity(value, DURATION_SYNTAX)
-        seconds = number * _DURATION_UNITS_S[unit or "s"]
-    if not math.isfinite(seconds) or seconds < 0:
+        return float(value)
+    number, unit = _split(value, DURATION_SYNTAX)
+    if unit and unit not in _DURATION_UNITS_S:
         raise InvalidQuantity(value, DURATION_SYNTAX)
-    return seconds
+    return float(number) * _DURATION_UNITS_S[unit or "s"]
 
 
 def parse_size(value: object) -> int:
-    """Bytes of a size, at least 0.
+    """Bytes of a size, from 0 to what 63 bits hold.
 
     Raises InvalidQuantity for anything else, a fraction of a byte among them.
     """
+    size: float
     if isinstance(value, int) and not isinstance(value, bool):
-        size = float(value)
+        size = value
     else:
         number, unit = _split(value, SIZE_SYNTAX)
         if unit not in _SIZE_UNITS_BYTES:
             raise InvalidQuantity(value, SIZE_SYNTAX)
-        size = number * _SIZE_UNITS_BYTES[unit]
-    if size < 0 or size != int(size):
+        size = (float(number) if "." in number else int(number)) * _SIZE_UNITS_BYTES[unit]
+    if not 0 <= size < _TOO_LARGE or size != int(size):
         raise InvalidQuantity(value, SIZE_SYNTAX)
     return int(size)
 
@@ -66,7 +66,7 @@ def parse_signal(value: object) -> int:
     """
     if isinstance(value, str):
         name = value.upper()
-        if name.isascii() and name.isdigit():
+        if re.fullmatch(r"[0-9]{1,2}", name, re.ASCII):
             return parse_signal(int(name))
         name = name if name.startswith("SIG") else f"SIG{name}"
         found = signal.Signals.__members__.get(name)
@@ -119,8 +119,8 @@ def format_size(size: int) -> str:
     raise AssertionError("unreachable: GiB takes every larger size")
 
 
-def _split(value: object, expected: str) -> tuple[float, str]:
+def _split(value: object, expected: str) -> tuple[str, str]:
     match = _NUMBER_AND_UNIT.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         raise InvalidQuantity(value, expected)
-    return float(match.group(1)), match.group(2)
+    return match.group(1), match.group(2)
