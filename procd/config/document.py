@@ -1,6 +1,6 @@
 """One configuration file: read, parsed, and able to say on which line a key stands.
 
-Owns files and TOML syntax.  Must not know which keys there are.
+Owns files and places in them.  Must not know which keys there are.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from procd.config.locate import line_of, lines_of_keys
-from procd.config.problems import Mistake
+from procd.config.problems import Mistake, quoted
+from procd.config.syntax import syntax_problem
 from procd.config.trust import require_trusted
 from procd.errors import Problem
 
@@ -26,32 +27,7 @@ if TYPE_CHECKING:
 
 _MOST_BYTES = 64 * 1024 * 1024  # some hundred thousand programs; a wrong file such as a log is told apart
 _TRUSTED_BY_ROOT = frozenset({0})
-_POSITION = re.compile(
-    r"(?P<what>.*) \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)", re.DOTALL
-)
-_LEADING_ZERO = re.compile(r"=\s*[+-]?0[0-9]")
-
-_SYNTAX_REMEDIES = (
-    ("Invalid value", 'text stands in quotes: key = "text"; truth is true or false'),
-    ("Expected '='", "a line is KEY = VALUE, [TABLE] or a # comment"),
-    ("Invalid statement", "a line is KEY = VALUE, [TABLE] or a # comment"),
-    (
-        "Invalid initial character for a key part",
-        "a key with other characters than A-Za-z0-9_- stands in quotes",
-    ),
-    ("Cannot overwrite", "a key stands once in a table; remove one of the two"),
-    ("Duplicate inline table key", "a key stands once in a table; remove one of the two"),
-    ("Cannot declare", "a table stands once in a file; join the two"),
-    ("Cannot mutate immutable", "an inline table {…} is complete; write a [TABLE] to add to it"),
-    ("Unclosed array", "close it with ]"),
-    ("Unclosed inline table", "close it with }"),
-    ("Unterminated string", "close it with the quote that it began with"),
-    ("Illegal character '\\n'", 'close the quote on the same line, or use """ for text of several lines'),
-    ("Unescaped '\\'", "write \\\\ for a backslash, or use '…', in which nothing is special"),
-    ("Expected newline", "one KEY = VALUE a line"),
-    ("Expected ']'", "a table is [NAME], or [[NAME]] for one of several"),
-    ("Invalid date", "a date is written 2024-12-31"),
-)
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -102,8 +78,10 @@ class Place:
         return text
 
 
-def read_document(name: str, *, uid: int, problems: Problems) -> Document | None:
+def read_document(name: str, *, uid: int, problems: Problems, if_missing: str) -> Document | None:
     """Read and parse one file; None when it has problems, which are recorded.
+
+    `if_missing` is the remedy for a file that is not there.
 
     As root (`uid` 0) a file that somebody else may write is refused before it is opened: from then on only
     root can change what the path leads to.
@@ -115,7 +93,7 @@ def read_document(name: str, *, uid: int, problems: Problems) -> Document | None
         text = decode(read_bytes(path, _MOST_BYTES))
         return Document(name, path, text, _parse(text, name, problems))
     except FileNotFoundError:
-        mistake = Mistake("there is no such file", "create it, or name another with -c FILE or $PROCD_CONFIG")
+        mistake = Mistake("there is no such file", if_missing)
     except OSError as error:
         mistake = Mistake(f"cannot be read: {error.strerror}", "check the path and its permissions")
     except Mistake as found:
@@ -165,39 +143,14 @@ def _parse(text: str, name: str, problems: Problems) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        problems.add_problem(_syntax_problem(str(error), text, name))
+        problems.add_problem(syntax_problem(str(error), text, name))
     except RecursionError:
         problems.add_problem(Problem(name, 0, "", "arrays or tables are nested too deep", "nest less"))
-    except ValueError as error:
-        # tomllib lets Python's own bound on the digits of an integer through.
-        problems.add_problem(Problem(name, 0, "", f"is not TOML: {error}", "write a smaller number"))
+    except ValueError:
+        # The only other one is Python's own bound on the digits of an integer, which tomllib lets through.
+        problems.add_problem(Problem(name, 0, "", "a number has thousands of digits", "write a smaller number"))
     raise _SyntaxProblem
 
 
-def _syntax_problem(message: str, text: str, name: str) -> Problem:
-    match = _POSITION.fullmatch(message)
-    if match is None:
-        return Problem(name, 0, "", f"is not TOML: {message}", "")
-    if match["line"] is None:
-        line, where = text.rstrip("\n").count("\n") + 1, "at the end of the file"
-    else:
-        line, where = int(match["line"]), f"in column {match['column']}"
-    what = f"is not TOML: {match['what'][0].lower()}{match['what'][1:]} {where}"
-    return Problem(name, line, "", what, _syntax_remedy(match["what"], text.splitlines()[line - 1 : line]))
-
-
-def _syntax_remedy(what: str, lines: list[str]) -> str:
-    if lines and _LEADING_ZERO.search(lines[0]):
-        return 'a number has no leading zero; a mode stands in quotes: "022"'
-    for beginning, remedy in _SYNTAX_REMEDIES:
-        if what.startswith(beginning):
-            return remedy
-    return "the syntax is described at https://toml.io"
-
-
 def _written(key: str) -> str:
-    return (
-        key
-        if re.fullmatch(r"[A-Za-z0-9_-]+", key, re.ASCII)
-        else '"' + key.encode("unicode_escape").decode() + '"'
-    )
+    return key if _BARE_KEY.fullmatch(key) else quoted(key)

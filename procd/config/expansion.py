@@ -76,7 +76,7 @@ def _value(reference: str, variables: Mapping[str, str], depth: int) -> str:
     operator, operand = reference[len(name) :][:2], reference[len(name) + 2 :]
     if not name or operator not in {"", ":-", ":?"}:
         raise Mistake(
-            f"${{{reference}}} is not a reference",
+            f"${{{reference[:40]}}} is not a reference",
             "write ${NAME}, ${NAME:-default} or ${NAME:?message}; $${ is a literal ${",
         )
     value = variables.get(name)

@@ -81,7 +81,8 @@ class _Loading:
         except Mistake as mistake:
             self._problems.add_problem(Problem("procd.toml", 0, "", f"its path {mistake.what}", mistake.remedy))
             return None
-        return read_document(name, uid=self._uid, problems=self._problems)
+        remedy = "create it, or name another with -c FILE or $PROCD_CONFIG"
+        return read_document(name, uid=self._uid, problems=self._problems, if_missing=remedy)
 
     def _included(self, place: Place, patterns: tuple[str, ...]) -> list[Document]:
         documents: dict[str, Document] = {}
@@ -95,7 +96,8 @@ class _Loading:
             for name in names:
                 if name in documents or name == place.document.path:
                     continue
-                document = read_document(name, uid=self._uid, problems=self._problems)
+                remedy = f"create it, or take it out of daemon.include in {place.document.name}"
+                document = read_document(name, uid=self._uid, problems=self._problems, if_missing=remedy)
                 if document is not None:
                     self._check_keys(Place(document), IncludedFile)
                     documents[name] = document

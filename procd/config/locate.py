@@ -1,14 +1,15 @@
 """From a key's path to its line in a TOML document.
 
 Owns a scanner that finds keys and nothing else: tomllib decides what is valid and what values mean, but it
-throws positions away.  So this runs only on text that tomllib has accepted, and only when there is a problem
-to report.  Must not know what the keys mean.
+throws positions away.  So this runs on text that tomllib has accepted, or on what stands before its complaint,
+and only when there is a problem to report.  Must not know what the keys mean.
 """
 
 from __future__ import annotations
 
 import re
 import tomllib
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 if TYPE_CHECKING:
@@ -33,7 +34,10 @@ _BARE_VALUE = re.compile(r"[^,\]}\n#]+")
 
 
 def lines_of_keys(text: str) -> Mapping[Path, int]:
-    """The line (from 1) of each key, table header and array element of valid TOML."""
+    """The line (from 1) of each key, table header and array element of TOML.
+
+    Of a text that is no TOML, those before the place where that shows.
+    """
     return _Scanner(text).scan()
 
 
@@ -46,6 +50,17 @@ def line_of(lines: Mapping[Path, int], path: Path) -> int:
     return 0
 
 
+def repeated_key(text: str) -> tuple[str, int] | None:
+    """The last key of a text that stands there for the second time, and the line of the first."""
+    scanner = _Scanner(text)
+    scanner.scan()
+    return scanner.repeated
+
+
+class _NotToml(Exception):  # noqa: N818 - it names what the text is
+    """The text ends, or goes on as no TOML does."""
+
+
 class _Scanner:
     def __init__(self, text: str) -> None:
         self._text = text
@@ -54,17 +69,23 @@ class _Scanner:
         self._line = 1
         self._lines: dict[Path, int] = {}
         self._table_counts: dict[Path, int] = {}
+        self.repeated: tuple[str, int] | None = None
 
     def scan(self) -> dict[Path, int]:
+        # A wrong line is a smaller evil than a traceback in place of the problem that was to be reported.
+        with suppress(_NotToml):
+            self._statements()
+        return self._lines
+
+    def _statements(self) -> None:
         prefix: Path = ()
         self._skip(_BETWEEN)
         while self._position < len(self._text):
-            if self._text[self._position] == "[":
+            if self._next() == "[":
                 prefix = self._header()
             else:
                 self._pair(prefix)
             self._skip(_BETWEEN)
-        return self._lines
 
     def _header(self) -> Path:
         is_array = self._text.startswith("[[", self._position)
@@ -97,9 +118,12 @@ class _Scanner:
         line = self._current_line()
         keys = self._keys()
         path = prefix
+        first = self._lines.get((*prefix, *keys))
         for key in keys:
             path = (*path, key)
             self._lines.setdefault(path, line)
+        if first is not None:
+            self.repeated = (".".join(keys), first)
         self._position += 1  # the equals sign
         self._skip(_BLANK)
         self._value(path)
@@ -119,12 +143,15 @@ class _Scanner:
             self._position = bare.end()
         else:
             written = self._take(_STRING)
-            key = cast("str", tomllib.loads(f"key = {written}")["key"])
+            try:
+                key = cast("str", tomllib.loads(f"key = {written}")["key"])
+            except tomllib.TOMLDecodeError:
+                raise _NotToml from None
         self._skip(_BLANK)
         return key
 
     def _value(self, path: Path) -> None:
-        first = self._text[self._position]
+        first = self._next()
         if first == "[":
             self._array(path)
         elif first == "{":
@@ -158,13 +185,18 @@ class _Scanner:
             return True
         return False
 
+    def _next(self) -> str:
+        if self._position >= len(self._text):
+            raise _NotToml
+        return self._text[self._position]
+
     def _skip(self, what: re.Pattern[str]) -> None:
         self._take(what)
 
     def _take(self, what: re.Pattern[str]) -> str:
         match = what.match(self._text, self._position)
         if match is None:
-            raise AssertionError(f"unreachable: tomllib accepted this text (position {self._position})")
+            raise _NotToml
         self._position = match.end()
         return match.group()
 

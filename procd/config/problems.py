@@ -7,6 +7,7 @@ without knowing where in the file it stands.  Must not know what is right or wro
 from __future__ import annotations
 
 import difflib
+import json
 from typing import TYPE_CHECKING
 
 from procd.errors import ConfigurationError, Problem
@@ -46,6 +47,10 @@ class Problems:
 
     def add_problem(self, problem: Problem) -> None:
         """Record a problem whose place is known already."""
+        texts = (problem.file, problem.key, problem.what, problem.remedy)
+        if not all(text.isprintable() for text in texts):
+            file, key, what, remedy = map(_on_one_line, texts)
+            problem = Problem(file, problem.line, key, what, remedy)
         self._found.setdefault(problem)
 
     def raise_if_any(self) -> None:
@@ -65,13 +70,20 @@ def did_you_mean(word: str, known: Iterable[str], otherwise: str = "") -> str:
     return f"did you mean {close[0]!r}?" if close else otherwise
 
 
+def _on_one_line(text: str) -> str:
+    """Control characters escaped: a problem is one line, and no file may steer the terminal it is shown on."""
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text
+    )
+
+
 def quoted(value: object) -> str:
     """A value as people wrote it, short enough for one line."""
     match value:
         case bool():
             text = "true" if value else "false"
         case str():
-            text = '"' + value.encode("unicode_escape").decode().replace('"', '\\"') + '"'
+            text = json.dumps(value, ensure_ascii=False)
         case dict():
             text = "a table"
         case list():

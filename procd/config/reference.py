@@ -19,7 +19,7 @@ _SCHEMAS_OF_VALUES: dict[type, dict[str, Any]] = {
         "anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^[0-9.]+ ?(ms|s|m|h|d)?$"}]
     },
     Signal: {"anyOf": [{"type": "integer", "minimum": 1, "maximum": 64}, {"type": "string"}]},
-    Mode: {"type": "string", "pattern": "^[0-7]{3,4}$"},
+    Mode: {"type": "string", "pattern": "^0?[0-7]{3}$"},
 }
 
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from procd.quantities import DURATION_SYNTAX, SIGNAL_SYNTAX, parse_duration, parse_signal
 
-_OCTAL = re.compile(r"[0-7]{3,4}", re.ASCII)
+_OCTAL = re.compile(r"0?[0-7]{3}", re.ASCII)
 MODE_SYNTAX = 'an octal mode in quotes, as "022" or "0600"'
 
 
