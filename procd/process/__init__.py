@@ -10,14 +10,16 @@ from procd.core.outcome import Exit
 from procd.errors import BufferFull, DescriptorClosed, ProcessExitedAlready, SpawnError
 from procd.process.credentials import credentials_for
 from procd.process.descriptor import Descriptor, Producer, PullProducer
+from procd.process.kill_tree import TreeKiller, kill_tree
 from procd.process.process import Process
 from procd.process.protocol import ProcessProtocol
 from procd.process.reaper import Reaper
 from procd.process.settings import Limit, Settings
+from procd.process.tree import Member, Snapshot
 from procd.process.wiring import NULL, READ, STDOUT, WRITE, ChildFd
 
 __all__ = [
     "NULL", "READ", "STDOUT", "WRITE", "BufferFull", "ChildFd", "Credentials", "Descriptor", "DescriptorClosed",
-    "Exit", "Limit", "Process", "ProcessExitedAlready", "ProcessProtocol", "Producer", "PullProducer", "Reaper",
-    "Settings", "SpawnError", "credentials_for",
+    "Exit", "Limit", "Member", "Process", "ProcessExitedAlready", "ProcessProtocol", "Producer", "PullProducer",
+    "Reaper", "Settings", "Snapshot", "SpawnError", "TreeKiller", "credentials_for", "kill_tree",
 ]  # fmt: skip

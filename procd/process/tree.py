@@ -1,144 +1,245 @@
-"""Who belongs to a program: its descendants, also those that left its group, its session and their parent.
+"""The processes of the system at one moment, and which of them belong together.
 
-Owns the reading of /proc for that.  One `Snapshot` serves any number of programs, because to stop a thousand
-programs must not take a thousand walks through /proc.
+Owns the look at /proc, and the rules by which a process is found to be part of a program.  Must not know why
+somebody asks, and signals nobody.
 
-A process belongs to a life if it is in its process group or session, if it carries the life's cookie in its
-environment, or if its parent belongs to it.  Zombies do not count: there is nothing left of them to stop.
+One look serves any number of questions: stopping a thousand programs must not mean a thousand walks through
+/proc.  What is found may be gone, and its PID taken by another, when it is acted on: so Member.open gives a
+descriptor for the process that was seen, or nothing.
+
+A process belongs to a program, whose main process is or was `pid`,
+  * that it is, or whose session or process group it is in (unless it carries another program's cookie, or
+    descends from another's main process: then the number has been recycled);
+  * whose cookie is in its environment, which setsid and a double fork do not change;
+  * whose cgroup it is in, where there is one;
+  * or if its parent does.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import signal
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Set as AbstractSet
+    from collections.abc import Collection, Iterable, Iterator
 
+#: The variable whose value tells which life of which program a process belongs to.
 COOKIE_VARIABLE = "PROCD_COOKIE"
 
-_ZOMBIE_STATES = frozenset({b"Z", b"X"})
+_COOKIE_ENTRY = b"\0" + COOKIE_VARIABLE.encode() + b"="
+_DEAD = frozenset(b"ZXx")
+_CHUNK = 65536
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A process that was found, with what proves later that it is still the same: its start time."""
+#: A PID and a start time: a number that was used again has another.
+Identity = tuple[int, int]
+
+
+class Member(NamedTuple):
+    """A process as it was seen; `start_time` is in clock ticks since boot."""
 
     pid: int
     parent: int
     group: int
     session: int
-    start_ticks: int
+    start_time: int
     name: str
+    alive: bool
+
+    @property
+    def identity(self) -> Identity:
+        """What stays the same as long as the process lives; its parent and its name may change."""
+        return self.pid, self.start_time
 
     def open(self) -> int | None:
-        """Open a pidfd that certainly means this process; None if it has gone, or its number is another's."""
+        """A pidfd (pidfd_open(2)) for just this process, to be closed by the caller; None when it is gone."""
         try:
             pidfd = os.pidfd_open(self.pid)
-        except ProcessLookupError:
+        except (ProcessLookupError, FileNotFoundError):
             return None
-        # The number cannot be given away while it is held here, so what stands there now is what was opened.
-        now = read_member(self.pid)
-        if now is None or now.start_ticks != self.start_ticks:
+        # The number could have changed hands before the descriptor was opened, but not since.
+        if start_time(self.pid) != self.start_time:
             os.close(pidfd)
             return None
         return pidfd
 
-    def signal(self, number: int) -> bool:
-        """Signal exactly this process; return whether it was there."""
-        pidfd = self.open()
-        if pidfd is None:
-            return False
-        try:
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(pidfd, number)
-                return True
-        finally:
-            os.close(pidfd)
-        return False
-
-
-def read_member(pid: int) -> Member | None:
-    """Read /proc/PID/stat (proc(5)); None for a process that is gone, or a zombie."""
-    try:
-        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    try:
-        line = os.read(fd, 1024)
-    except ProcessLookupError:
-        return None
-    finally:
-        os.close(fd)
-    end = line.rfind(b")")
-    fields = line[end + 2 :].split(None, 20)
-    if fields[0] in _ZOMBIE_STATES:
-        return None
-    name = line[line.find(b"(") + 1 : end].decode(errors="backslashreplace")
-    return Member(pid, int(fields[1]), int(fields[2]), int(fields[3]), int(fields[19]), name)
-
 
 class Snapshot:
-    """All processes at one moment, but for those that were to be ignored."""
+    """All processes at one moment, indexed for questions.
 
-    __slots__ = ("_by_cookie", "_children", "_leaders", "_members")
+    `ignore` are main processes of others: they and what descends from them belong to nobody else.
+    """
 
-    def __init__(self, members: dict[int, Member]) -> None:
-        self._members = members
-        self._children: dict[int, list[int]] = {}
-        #: Who is in the process group, or the session, with this number.
-        self._leaders: dict[int, list[int]] = {}
-        for pid, member in members.items():
-            self._children.setdefault(member.parent, []).append(pid)
-            for leader in {member.group, member.session}:
-                self._leaders.setdefault(leader, []).append(pid)
-        self._by_cookie: dict[str, list[int]] | None = None
+    __slots__ = ("_by_group", "_by_session", "_carriers", "_children", "_cookies", "_theirs", "processes")
+
+    def __init__(self, processes: Iterable[Member], ignore: Collection[int] = ()) -> None:
+        self.processes = {member.pid: member for member in processes}
+        self._children: dict[int, list[Member]] = {}
+        self._by_session: dict[int, list[Member]] = {}
+        self._by_group: dict[int, list[Member]] = {}
+        for member in self.processes.values():
+            self._children.setdefault(member.parent, []).append(member)
+            self._by_session.setdefault(member.session, []).append(member)
+            self._by_group.setdefault(member.group, []).append(member)
+        self._cookies: dict[int, str | None] = {}
+        self._carriers: dict[str, list[Member]] | None = None
+        # We are nobody's member either, whatever group or cookie we may share.
+        self._theirs = {os.getpid(), *self._closure(ignore, set())}
 
     @classmethod
-    def take(cls, ignore: AbstractSet[int] = frozenset()) -> Snapshot:
-        """Walk through /proc once; `ignore` spares the reading of processes that are known to be somebody's."""
-        members = {}
-        for entry in os.listdir("/proc"):  # noqa: PTH208 - names are all that is wanted, and there are thousands
-            if entry.isdigit() and (pid := int(entry)) not in ignore:
-                member = read_member(pid)
-                if member is not None:
-                    members[pid] = member
-        return cls(members)
+    def take(cls, ignore: Collection[int] = ()) -> Snapshot:
+        """Look at /proc: some 20 µs for each process."""
+        return cls(_all_processes(), ignore)
 
-    def members(self, main_pid: int, cookie: str) -> list[Member]:
-        """Everything that belongs to the life whose main process had `main_pid`; parents before children."""
-        queue = [*self._leaders.get(main_pid, ()), *self._cookies().get(cookie, ())]
-        found: dict[int, Member] = {}
-        while queue:
-            pid = queue.pop()
-            if pid not in found:
-                found[pid] = self._members[pid]
-                queue += self._children.get(pid, ())
-        return sorted(found.values(), key=lambda member: (member.start_ticks, member.pid))
+    def descendants(self, pid: int) -> list[Member]:
+        """What is alive of everything that descends from a process; parents before their children."""
+        return self._in_order(self._closure({pid}, {os.getpid()}) - {pid})
 
-    def _cookies(self) -> dict[str, list[int]]:
-        """Read once who carries which cookie."""
-        if self._by_cookie is None:
-            self._by_cookie = {}
-            for pid in self._members:
-                cookie = read_cookie(pid)
-                if cookie:
-                    self._by_cookie.setdefault(cookie, []).append(pid)
-        return self._by_cookie
+    def members(
+        self, pid: int, cookie: str | None = None, cgroup: str | None = None, also: Collection[Identity] = ()
+    ) -> list[Member]:
+        """What is alive of the program whose main process is or was `pid`; parents before their children.
+
+        `also` are processes that are known to be of it, from an earlier look; for them, too, children count.
+        """
+        known = {identity[0] for identity in also if self._is_still(identity)}
+        return self._in_order(self._closure(known | self._found(pid, cookie, cgroup), self._theirs))
+
+    def _is_still(self, identity: Identity) -> bool:
+        now = self.processes.get(identity[0])
+        return now is not None and now.identity == identity
+
+    def unclaimed(self, parent: int) -> list[Member]:
+        """Living children of `parent` that are not ignored and have no cookie: nobody knows whose they are."""
+        children = self._children.get(parent, ())
+        return [
+            child
+            for child in children
+            if child.alive and child.pid not in self._theirs and self._cookie(child) is None
+        ]
+
+    def _found(self, pid: int, cookie: str | None, cgroup: str | None) -> set[int]:
+        """Those that are members by themselves, not only by a parent."""
+        main = self.processes.get(pid)
+        numbered = [*self._by_session.get(pid, ()), *self._by_group.get(pid, ()), *([main] if main else ())]
+        found = {
+            member.pid
+            for member in numbered
+            if cookie is None or member.pid in self._theirs or self._cookie(member) in {None, cookie}
+        }
+        if cookie is not None:
+            found.update(member.pid for member in self._by_cookie().get(cookie, ()))
+        if cgroup is not None:
+            found.update(number for number in cgroup_processes(cgroup) if number in self.processes)
+        return found - self._theirs
+
+    def _closure(self, pids: Iterable[int], without: set[int]) -> set[int]:
+        """The processes and all their descendants, but for those `without` and what is below them."""
+        reached: set[int] = set()
+        waiting = [pid for pid in pids if pid not in without]
+        while waiting:
+            pid = waiting.pop()
+            if pid not in reached:
+                reached.add(pid)
+                waiting.extend(child.pid for child in self._children.get(pid, ()) if child.pid not in without)
+        return reached
+
+    def _in_order(self, pids: set[int]) -> list[Member]:
+        """The living among them, each after its parent."""
+        level = [self.processes[pid] for pid in pids if pid in self.processes]
+        level = [member for member in level if member.parent not in pids]
+        ordered: list[Member] = []
+        while level:
+            ordered += level
+            level = [
+                child for member in level for child in self._children.get(member.pid, ()) if child.pid in pids
+            ]
+        return [member for member in ordered if member.alive]
+
+    def _by_cookie(self) -> dict[str, list[Member]]:
+        """Who carries which cookie; read once, and only of those that may be somebody's."""
+        if self._carriers is None:
+            self._carriers = {}
+            for member in self.processes.values():
+                cookie = None if member.pid in self._theirs else self._cookie(member)
+                if cookie is not None:
+                    self._carriers.setdefault(cookie, []).append(member)
+        return self._carriers
+
+    def _cookie(self, member: Member) -> str | None:
+        if member.pid not in self._cookies:
+            # Kernel threads have no session, and the dead no environment.
+            readable = member.alive and member.session != 0
+            self._cookies[member.pid] = cookie_of(member.pid) if readable else None
+        return self._cookies[member.pid]
 
 
-def read_cookie(pid: int) -> str | None:
-    """Read the life's cookie in the environment that a process was executed with; None if it has none."""
+def start_time(pid: int) -> int | None:
+    """When a process started, in clock ticks since boot; None when there is none."""
+    member = _look(pid)
+    return None if member is None else member.start_time
+
+
+def cookie_of(pid: int) -> str | None:
+    """The cookie in the environment that a process was started with; None without, or if it is not readable."""
     try:
-        environment = Path(f"/proc/{pid}/environ").read_bytes()
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        environment = b"\0" + _read(f"/proc/{pid}/environ")
+    except OSError:
         return None
-    key = f"{COOKIE_VARIABLE}=".encode()
-    for variable in environment.split(b"\0"):
-        if variable.startswith(key):
-            return variable[len(key) :].decode(errors="replace")
-    return None
+    _, found, rest = environment.partition(_COOKIE_ENTRY)
+    return os.fsdecode(rest.partition(b"\0")[0]) if found else None
+
+
+def cgroup_processes(directory: str) -> list[int]:
+    """The processes in a cgroup (v2) and in the groups below it; none when it is gone."""
+    found = []
+    for place, _, files in os.walk(directory):
+        if "cgroup.procs" in files:
+            with contextlib.suppress(OSError):
+                found += [int(line) for line in _read(f"{place}/cgroup.procs").split()]
+    return found
+
+
+def parse_stat(line: bytes) -> Member:
+    """A line of /proc/PID/stat (proc(5)).  The name may hold anything, parentheses and spaces too."""
+    opening, closing = line.index(b"("), line.rindex(b")")
+    fields = line[closing + 2 :].split(b" ", 20)
+    # The leader of a process can have ended while its other threads live; it is then shown as dead.
+    alive = fields[0][0] not in _DEAD or int(fields[17]) > 1
+    return Member(
+        pid=int(line[:opening]),
+        parent=int(fields[1]),
+        group=int(fields[2]),
+        session=int(fields[3]),
+        start_time=int(fields[19]),
+        name=os.fsdecode(line[opening + 1 : closing]),
+        alive=alive,
+    )
+
+
+def _all_processes() -> Iterator[Member]:
+    for entry in os.listdir("/proc"):  # noqa: PTH208 - ten thousand Path objects would double the cost
+        if entry[0] in "123456789":
+            member = _look(int(entry))
+            if member is not None:
+                yield member
+
+
+def _look(pid: int) -> Member | None:
+    try:
+        return parse_stat(_read(f"/proc/{pid}/stat"))
+    except (FileNotFoundError, ProcessLookupError):
+        return None  # it ended since it was listed
+
+
+def _read(path: str) -> bytes:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        content = os.read(fd, _CHUNK)
+        if len(content) == _CHUNK:
+            while more := os.read(fd, _CHUNK):
+                content += more
+        return content
+    finally:
+        os.close(fd)

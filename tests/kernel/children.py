@@ -6,13 +6,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from procd.process import Process, ProcessProtocol, Reaper
+from procd.process import Process, ProcessProtocol, Reaper, Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -123,8 +124,25 @@ async def _checked(test: Coroutine[Any, Any, None]) -> None:
     reaper = Reaper(asyncio.get_running_loop())
     try:
         await test
+        await until(lambda: not our_children())
     finally:
         reaper.close()
+        _bury_the_rest()
+
+
+def _bury_the_rest() -> None:
+    """End what a test that failed has left: the next one shall not suffer for it."""
+    for member in Snapshot.take().descendants(os.getpid()):
+        os.kill(member.pid, signal.SIGKILL)
+    for pid in our_children():
+        os.waitpid(pid, 0)
+
+
+async def until(true: Callable[[], object]) -> None:
+    """Wait for a condition that nobody announces, such as one of /proc."""
+    async with asyncio.timeout(BOUND_S):
+        while not true():  # noqa: ASYNC110 - there is no event to wait for
+            await asyncio.sleep(0.001)
 
 
 def open_descriptors() -> set[int]:

@@ -1,0 +1,171 @@
+"""The tree of a program: everything is found, nothing is left, nobody else is hit."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from procd.process import Reaper, Snapshot, TreeKiller, kill_tree
+from procd.process.tree import cookie_of, start_time
+from tests.kernel.children import BOUND_S, Recorder, in_loop, program, start, until
+
+if TYPE_CHECKING:
+    from procd.process import Process
+
+#: Cookies that no process of an earlier run can carry.
+OURS, THEIRS = f"ours-{os.getpid()}", f"theirs-{os.getpid()}"
+
+
+@pytest.fixture(autouse=True)
+def subreaper() -> None:
+    """Orphans come to us, as they do to procd."""
+    Reaper.become_subreaper()
+
+
+def environment(cookie: str) -> dict[str, str]:
+    """What a program of procd has at least."""
+    return {"PATH": os.environ["PATH"], "PROCD_COOKIE": cookie}
+
+
+async def start_printing(
+    command: str | list[str], cookie: str = OURS, lines: int = 1
+) -> tuple[Process, Recorder]:
+    """Start a program that prints so many lines when it is as it should be."""
+    recorder = Recorder()
+    process = start(command, recorder, environment=environment(cookie))
+    await recorder.until(lambda: recorder.out.count(b"\n") >= lines)
+    return process, recorder
+
+
+@in_loop
+async def test_children_are_found_after_their_parents() -> None:
+    """Three generations in one session, in order."""
+    process, recorder = await start_printing("sh -c 'sleep 1000 & echo x; wait; :' & wait; :")
+    await until(lambda: len(Snapshot.take().members(process.pid)) == 3)
+    members = Snapshot.take().members(process.pid)
+    assert members[0].pid == process.pid
+    assert [member.parent for member in members[1:]] == [member.pid for member in members[:-1]]
+    assert Snapshot.take().descendants(process.pid) == members[1:]
+    assert members == await kill_tree(process.pid)
+    await recorder.until_ended()
+
+
+@in_loop
+async def test_a_daemon_is_found_by_its_cookie_after_its_program_is_gone() -> None:
+    """Setsid and a double fork take it out of session, group and ancestry; not out of its environment."""
+    process, recorder = await start_printing(program("daemonize.py", "keep", "leave"), OURS)
+    daemon = int(recorder.out)
+    await recorder.until_told("exited")
+    assert cookie_of(daemon) == OURS
+    snapshot = Snapshot.take()
+    assert snapshot.members(process.pid) == []
+    assert [member.pid for member in snapshot.members(process.pid, OURS)] == [daemon]
+    assert snapshot.members(process.pid, OURS[:-1]) == []
+    assert [member.pid for member in await kill_tree(process.pid, cookie=OURS)] == [daemon]
+    await recorder.until_ended()
+
+
+@in_loop
+async def test_an_orphan_without_a_cookie_is_found_among_our_unclaimed_children() -> None:
+    """The subreaper's part: nobody knows whose it is, but it is there."""
+    process, recorder = await start_printing(program("daemonize.py", "clean", "leave"))
+    daemon = int(recorder.out)
+    await recorder.until_told("exited")
+    snapshot = Snapshot.take()
+    assert snapshot.members(process.pid, OURS) == []
+    assert [member.pid for member in snapshot.unclaimed(os.getpid())] == [daemon]
+    os.kill(daemon, signal.SIGKILL)
+    await recorder.until_ended()
+
+
+@in_loop
+async def test_a_family_that_replaces_its_dead_is_ended() -> None:
+    """Killed children first, they would come again for ever; frozen and killed, none is left."""
+    process, recorder = await start_printing(program("forks.py", "8"), OURS)
+    await until(lambda: len(Snapshot.take().members(process.pid, OURS)) == 17)
+    async with asyncio.timeout(BOUND_S):
+        killed = await kill_tree(process.pid, cookie=OURS)
+    assert len(killed) >= 17
+    await recorder.until_ended()
+    assert Snapshot.take().members(process.pid, OURS) == []
+
+
+@in_loop
+async def test_many_trees_end_with_few_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look at /proc serves all trees that are being ended at the time."""
+    looks = []
+    take = Snapshot.take
+
+    def counted(*arguments: object) -> Snapshot:
+        looks.append(arguments)
+        return take(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Snapshot, "take", counted)
+    started = [await start_printing("sleep 1000 & echo x; wait", f"{OURS}-{number}") for number in range(20)]
+    killer = TreeKiller(asyncio.get_running_loop())
+    async with asyncio.timeout(BOUND_S):
+        killed = await asyncio.gather(
+            *(
+                killer.kill(process.pid, cookie=f"{OURS}-{number}")
+                for number, (process, _) in enumerate(started)
+            )
+        )
+    assert [len(members) for members in killed] == [2] * 20
+    assert len(looks) < 20
+    for _, recorder in started:
+        await recorder.until_ended()
+
+
+@in_loop
+async def test_another_programs_processes_are_not_members() -> None:
+    """Ignored main processes, and all below them, belong to nobody else; whatever group they are in."""
+    ours, recorder = await start_printing("sleep 1000 & echo x; wait", OURS)
+    theirs, others = await start_printing("sleep 1000 & echo x; wait", THEIRS)
+    snapshot = Snapshot.take(ignore={theirs.pid})
+    assert len(snapshot.members(ours.pid, OURS)) == 2
+    assert snapshot.members(theirs.pid, THEIRS) == []
+    assert Snapshot.take().members(theirs.pid, "third") == []  # another cookie: the number was used again
+    for process in (ours, theirs):
+        process.signal_process("KILL", group=True)
+    await recorder.until_ended()
+    await others.until_ended()
+
+
+@in_loop
+async def test_a_number_that_was_used_again_is_not_opened() -> None:
+    """A member whose start time is not that of the living process gives no descriptor."""
+    process, recorder = await start_printing("echo x; read x")
+    (member,) = Snapshot.take().members(process.pid)
+    assert member.start_time == start_time(process.pid)
+    assert member._replace(start_time=member.start_time - 1).open() is None
+    pidfd = member.open()
+    assert pidfd is not None
+    os.close(pidfd)
+    process.close_stdin()
+    await recorder.until_ended()
+    assert member.open() is None
+    assert start_time(process.pid) is None
+
+
+@in_loop
+async def test_ending_nothing_is_done_at_once() -> None:
+    """A program that is gone has no tree."""
+    process, recorder = await start_printing("echo x")
+    await recorder.until_ended()
+    assert await kill_tree(process.pid, cookie=OURS) == []
+
+
+@in_loop
+async def test_an_effort_that_is_cancelled_leaves_no_descriptor() -> None:
+    """What was frozen stays frozen; the caller decides."""
+    process, recorder = await start_printing("echo x; sleep 1000")
+    killer = TreeKiller(asyncio.get_running_loop())
+    effort = killer.kill(process.pid, cookie=OURS)
+    effort.cancel()
+    await asyncio.sleep(0)
+    process.signal_process("KILL", group=True)
+    await recorder.until_ended()
