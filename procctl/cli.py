@@ -15,7 +15,7 @@ import click
 
 from procctl import exit_codes
 from procctl.commands import FAMILY_OF_VERB
-from procctl.invocation import Invocation, common_options, write_error
+from procctl.invocation import Invocation, common_options, write, write_error
 from procd import __version__
 from procd.errors import ProcdError
 
@@ -50,9 +50,23 @@ class Verbs(click.Group):
         raise click.UsageError(f"there is no verb {verb!r}{f'; did you mean {alike}?' if alike else ''}", ctx)
 
 
+def _show_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:  # noqa: FBT001 - click's signature
+    # click's own version_option looks for translations when it is defined: 3 ms of every start.
+    if wanted:
+        write(f"procctl {__version__}\n")
+        context.exit()
+
+
 @click.group(cls=Verbs, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @common_options
-@click.version_option(__version__, prog_name="procctl", message="%(prog)s %(version)s")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
+    help="Show the version of procctl and exit.",
+)
 @click.pass_context
 def procctl(context: click.Context) -> int:
     """Show and control the programs that procd supervises.

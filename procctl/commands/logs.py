@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from time import sleep
 from typing import TYPE_CHECKING, Any
 
@@ -94,15 +95,11 @@ class Reading:
         A daemon that is lost is told, and waited for; raises what `Client` raises for anything else, and when
         there was no daemon from the beginning.
         """
-        client = connect()
-        stream = client.stream("logs", **self._params)
-        while True:
-            with client:
-                if not self._lost(stream):
-                    return
+        with connect() as client:
+            lost = self._lost(client.stream("logs", **self._params))
+        while lost:
             say("the daemon is gone; waiting for it to come back (Ctrl-C ends this)")
-            client, stream = self._reopen(connect)
-            say("the daemon is back")
+            lost = self._follow_next(connect)
 
     def _lost(self, stream: Stream) -> bool:
         """Write a stream; whether it ended because its daemon did."""
@@ -112,14 +109,14 @@ class Reading:
         except (Unreachable, ShuttingDown):
             return True
 
-    def _reopen(self, connect: Callable[[], Client]) -> tuple[Client, Stream]:
+    def _follow_next(self, connect: Callable[[], Client]) -> bool:
+        """Wait for a daemon that opens the stream, and write it; whether that one was lost, too."""
         delay_s = RECONNECT_FIRST_S
         while True:
-            client = connect()
-            try:
-                return client, client.stream("logs", **self._params)
-            except (Unreachable, ShuttingDown):
-                client.close()
+            with connect() as client, suppress(Unreachable, ShuttingDown):
+                stream = client.stream("logs", **self._params)
+                say("the daemon is back")
+                return self._lost(stream)
             sleep(delay_s)
             delay_s = min(2 * delay_s, RECONNECT_MAX_S)
 

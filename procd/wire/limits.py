@@ -30,8 +30,6 @@ class Limits(NamedTuple):
     `values` counts everything in a frame, the keys of maps too: an empty map is one byte on the wire and 64 in
     memory, so the bytes alone do not bound what a frame costs.  `depth` is the number of containers around a
     value; the array that is the message counts.
-
-    (A named tuple, because to define a dataclass costs a millisecond of the start of every procctl.)
     """
 
     frame_bytes: int

@@ -1,0 +1,124 @@
+"""Answers as text: columns, sentences, and nothing that a terminal would obey."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from procctl import render
+
+WEB: dict[str, Any] = {
+    "name": "web@0", "state": "RUNNING", "pid": 4711, "uptime_s": 200.0, "restarts": 0, "cpu_s": 1.25,
+    "rss_bytes": 20 * 1024 * 1024, "reason": "", "health": None, "next": None,
+}  # fmt: skip
+DB: dict[str, Any] = {
+    "name": "db", "state": "BACKOFF", "pid": None, "uptime_s": None, "restarts": 12, "cpu_s": None,
+    "rss_bytes": None, "reason": "exited with status 1", "health": "unhealthy",
+    "next": {"action": "restart", "in_s": 3.0},
+}  # fmt: skip
+
+
+def test_the_status_table_is_aligned() -> None:
+    """Words to the left, numbers to the right, a dash for what is not there, and the cause at the end."""
+    assert render.status_table([WEB, DB], colour=False).splitlines() == [
+        "NAME   STATE     PID  UPTIME  RESTARTS   CPU    MEM  DETAIL",
+        "web@0  RUNNING  4711  3m 20s         0  1.2s  20MiB",
+        "db     BACKOFF     -       -        12     -      -  exited with status 1; unhealthy; restart in 3s",
+    ]
+
+
+def test_no_programs_are_said_in_words() -> None:
+    """A table of headings would look like a mistake."""
+    assert render.status_table([], colour=False) == "no programs are configured\n"
+
+
+def test_an_incomplete_record_is_shown_as_far_as_it_goes() -> None:
+    """A daemon of another version may leave fields out."""
+    record = {"name": "x", "next": {"action": "start"}}
+    assert render.status_table([record], colour=False).splitlines()[1].split() == ["x", *"------", "start"]
+
+
+@pytest.mark.parametrize(
+    ("state", "code"), [("RUNNING", "\x1b[32m"), ("STARTING", "\x1b[33m"), ("FATAL", "\x1b[31m")]
+)
+def test_colours_mark_the_state_and_keep_the_columns(state: str, code: str) -> None:
+    """Without the codes the text is the same."""
+    record = WEB | {"state": state}
+    coloured = render.status_table([record, DB], colour=True)
+    assert f"{code}{state}" in coloured
+    for sequence in ("\x1b[32m", "\x1b[33m", "\x1b[31m", "\x1b[0m"):
+        coloured = coloured.replace(sequence, "")
+    assert coloured == render.status_table([record, DB], colour=False)
+
+
+def test_a_state_without_a_colour_is_plain() -> None:
+    """STOPPED is neither good nor bad."""
+    assert "\x1b" not in render.status_table([WEB | {"state": "STOPPED"}], colour=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain wörds \U0001f600", "plain wörds \U0001f600"),
+        ("\x1b[2J", "\\x1b[2J"),
+        ("two\nlines\tand\r", "two\\nlines\\tand\\r"),
+        ("\x9b31m\x7f\x00", "\\x9b31m\\x7f\\x00"),
+        ("\u202egnp.exe", "\\u202egnp.exe"),
+        (None, "None"),
+    ],
+)
+def test_a_field_is_one_line_without_control_characters(text: object, shown: str) -> None:
+    """What a program had a hand in can forge neither a row nor a colour."""
+    assert render.escaped(text) == shown
+
+
+def test_output_keeps_its_lines_and_tabs() -> None:
+    """Only what a terminal would obey is replaced."""
+    assert render.escaped_output("a\tb\n\x1b[2Jc\r\n") == "a\tb\n\\x1b[2Jc\\r\n"
+
+
+def test_a_reason_cannot_forge_a_row() -> None:
+    """The table has one line for each record, whatever is in it."""
+    table = render.status_table([DB | {"reason": "boom\nweb@9  RUNNING", "name": "d\x1bb"}], colour=True)
+    assert len(table.splitlines()) == 2
+    assert "boom\\nweb@9" in table
+    assert "d\\x1bb" in table
+
+
+def test_outcomes_say_what_became_of_each_program() -> None:
+    """And for a failure, why, and where it is now."""
+    rows = [
+        {"name": "web", "ok": True, "state": "RUNNING", "reason": ""},
+        {"name": "job", "ok": True, "state": "STOPPED", "reason": "killed after 10s"},
+        {"name": "db", "ok": False, "state": "FATAL", "reason": "cannot exec /nope"},
+        {"name": "x", "ok": False, "state": "BACKOFF", "reason": None},
+    ]
+    assert render.outcomes(rows).splitlines() == [
+        "web: RUNNING",
+        "job: STOPPED, killed after 10s",
+        "db: failed: cannot exec /nope (it is FATAL)",
+        "x: failed: the state asked for was not reached (it is BACKOFF)",
+    ]
+
+
+def test_changes_name_what_changes() -> None:
+    """One line for each program, with the keys that differ where they are known."""
+    rows = [
+        {"name": "web", "kind": "restart", "keys": ["command", "user"]},
+        {"name": "new", "kind": "add", "keys": []},
+    ]
+    assert render.changes(rows) == "web: restart (command, user)\nnew: add\n"
+    assert render.changes([]) == "nothing changes\n"
+
+
+def test_a_reached_state_is_a_sentence() -> None:
+    """As the outcome of a start is."""
+    assert render.reached(WEB) == "web@0: RUNNING\n"
+    assert render.reached(DB) == "db: BACKOFF, exited with status 1\n"
+
+
+def test_amounts_have_their_number() -> None:
+    """One byte, two bytes."""
+    assert [render.amount(n, "byte") for n in (0, 1, 2)] == ["0 bytes", "1 byte", "2 bytes"]
+    assert render.amount(2, "entry", "entries") == "2 entries"
