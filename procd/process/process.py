@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import os
 import signal as signals
+import termios
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import structlog
@@ -23,7 +24,8 @@ from procd.process.launch import Launch, encode_arguments, encode_environment, f
 from procd.process.reaper import Reaper
 from procd.process.settings import DEFAULT_SETTINGS
 from procd.process.spawn import spawn
-from procd.process.wiring import DEFAULT_CHILD_FDS, Wiring
+from procd.process.terminal import set_cooked, set_raw
+from procd.process.wiring import Wiring
 from procd.quantities import parse_signal
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from procd.process.descriptor import Producer, PullProducer
     from procd.process.protocol import ProcessProtocol
     from procd.process.settings import Settings
+    from procd.process.terminal import Terminal
     from procd.process.wiring import ChildFd
 
 _log = structlog.get_logger(__name__)
@@ -50,9 +53,11 @@ class Process:
     `protocol`     whom to tell
     `uid`, `gid`   who the child shall be; the supplementary groups are looked up.  Callers who know all of it
                    give `settings.credentials`
-    `child_fds`    the child's descriptors, see `wiring`; by default three pipes
+    `child_fds`    the child's descriptors, see `wiring`; by default three pipes, or those of the terminal
     `settings`     everything else, see Settings
     `reaper`       who reaps it; by default the one of the loop
+    `terminal`     a terminal instead of the three pipes: `write` goes to it, and its output comes as that of
+                   descriptor 1.  Its halves cannot be closed alone; `lose_connection` hangs up
 
     Raises SpawnError(stage, errno, subject); then no process, no zombie and no descriptor is left.
     """
@@ -76,6 +81,7 @@ class Process:
         child_fds: Mapping[int, ChildFd] | None = None,
         settings: Settings = DEFAULT_SETTINGS,
         reaper: Reaper | None = None,
+        terminal: Terminal | None = None,
     ) -> None:
         self._loop = reactor
         self._reaper = Reaper.of(reactor) if reaper is None else reaper
@@ -90,10 +96,11 @@ class Process:
         variables = encode_environment(environment)
         arguments = encode_arguments(args)
         candidates = find_candidates(command, variables, directory_changes=settings.directory is not None)
-        child_fds = DEFAULT_CHILD_FDS if child_fds is None else child_fds
-        wiring = Wiring(child_fds, None if credentials is None else credentials.uid)
+        wiring = Wiring(child_fds, terminal, None if credentials is None else credentials.uid)
         try:
-            self.pid = spawn(Launch(candidates, arguments, variables, tuple(wiring.moves), settings))
+            self.pid = spawn(
+                Launch(candidates, arguments, variables, tuple(wiring.moves), settings, wiring.terminal)
+            )
         except BaseException:
             wiring.abandon()
             raise
@@ -146,7 +153,7 @@ class Process:
     @property
     def lost_in_connection(self) -> bool:
         """There is no pipe to its standard input, or no more."""
-        return self._lost(0)
+        return self._input is None or self._input.disconnected
 
     @property
     def lost_out_connection(self) -> bool:
@@ -189,7 +196,7 @@ class Process:
 
         Raises DescriptorClosed when there is no such pipe (the ancestor loses the data silently).
         """
-        descriptor = self._descriptors.get(child_fd)
+        descriptor = self._input if child_fd == 0 else self._descriptors.get(child_fd)
         if descriptor is None:
             raise DescriptorClosed(f"descriptor {child_fd} of the child is no pipe of ours")
         descriptor.write(data)
@@ -200,7 +207,7 @@ class Process:
         streaming: bool,  # noqa: FBT001 - the ancestor's signature
     ) -> None:
         """Let `producer` feed its standard input; if there is none the producer is stopped at once."""
-        descriptor = self._descriptors.get(0)
+        descriptor = self._input
         if descriptor is None:
             producer.stop_producing()
         else:
@@ -208,9 +215,37 @@ class Process:
 
     def unregister_producer(self) -> None:
         """The producer of its standard input has written its last."""
-        descriptor = self._descriptors.get(0)
-        if descriptor is not None:
-            descriptor.unregister_producer()
+        if self._input is not None:
+            self._input.unregister_producer()
+
+    @property
+    def _input(self) -> Descriptor | None:
+        return self._terminal or self._descriptors.get(0)
+
+    # A terminal
+
+    @property
+    def _terminal(self) -> Descriptor | None:
+        descriptor = self._descriptors.get(1)
+        return descriptor if descriptor is not None and descriptor.mode == "rw" else None
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Set the size of its terminal; its foreground gets SIGWINCH.  Raises DescriptorClosed without one."""
+        termios.tcsetwinsize(self._live_terminal(), (rows, columns))
+
+    def set_raw(self) -> None:
+        """Let every byte pass its terminal unchanged."""
+        set_raw(self._live_terminal())
+
+    def set_cooked(self) -> None:
+        """Let its terminal echo, edit lines and make signals of control characters."""
+        set_cooked(self._live_terminal())
+
+    def _live_terminal(self) -> int:
+        terminal = self._terminal
+        if terminal is None or not terminal.connected:
+            raise DescriptorClosed("the process has no terminal, or no more")
+        return terminal.fileno()
 
     # Reading
 
@@ -250,9 +285,12 @@ class Process:
         self.close_child_fd(2)
 
     def close_child_fd(self, child_fd: int) -> None:
-        """Close our end of a pipe, one to the child when it is flushed; harmless if there is none."""
+        """Close our end of a pipe, one to the child when it is flushed; harmless if there is none.
+
+        A terminal has no halves and is not closed by this.
+        """
         descriptor = self._descriptors.get(child_fd)
-        if descriptor is not None:
+        if descriptor is not None and descriptor is not self._terminal:
             descriptor.lose_connection()
 
     def lose_connection(self) -> None:

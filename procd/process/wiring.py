@@ -5,7 +5,8 @@ the child is started.
 
 A map has the child's descriptor numbers as keys.  Values: "r", we read what the child writes; "w", we write
 what the child reads; "null", /dev/null; "stdout", whatever descriptor 1 of the same child is; or the number of
-an open descriptor of ours, which stays ours.  What is not in the map is closed in the child.
+an open descriptor of ours, which stays ours.  What is not in the map is closed in the child.  A terminal takes
+the places of 0, 1 and 2, with "rw" at 1.
 """
 
 from __future__ import annotations
@@ -16,9 +17,12 @@ import os
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 from procd.errors import SpawnError
+from procd.process.terminal import open_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from procd.process.terminal import Terminal
 
 _T = TypeVar("_T")
 
@@ -47,19 +51,29 @@ class Wiring:
     order.  Raises SpawnError with the stage "pipe" or "descriptors", leaving nothing open.
     """
 
-    __slots__ = ("_passing", "modes", "moves", "ours")
+    __slots__ = ("_passing", "modes", "moves", "ours", "terminal")
 
-    def __init__(self, child_fds: Mapping[int, ChildFd], owner_uid: int | None, above: int = 0) -> None:
+    def __init__(
+        self,
+        child_fds: Mapping[int, ChildFd] | None,
+        terminal: Terminal | None = None,
+        owner_uid: int | None = None,
+    ) -> None:
         self.ours: dict[int, int] = {}
         self.modes: dict[int, str] = {}
         self._passing: list[int] = []  # the child's ends, and copies: ours to close once the child has them
         self.moves: list[tuple[int, int]] = []
+        self.terminal: bytes | None = None
+        if child_fds is None:
+            child_fds = DEFAULT_CHILD_FDS if terminal is None else {}
         try:
+            if terminal is not None:
+                child_fds = {**child_fds, **self._open_terminal(terminal, owner_uid)}
             sources = {fd: self._source(fd, wish, child_fds, owner_uid) for fd, wish in child_fds.items()}
             for fd, wish in child_fds.items():
                 if wish == STDOUT:
                     sources[fd] = sources[1]
-            highest = max(above, *sources, 2)
+            highest = max((*sources, 2))
             for fd, source in sources.items():
                 self.moves.append((self._out_of_the_way(source, sources, highest), fd))
         except BaseException:
@@ -92,6 +106,12 @@ class Wiring:
             _stage("descriptors", f"{wish}", lambda: fcntl.fcntl(wish, fcntl.F_GETFD))
             return wish
         raise SpawnError("descriptors", errno.EINVAL, f"{fd} → {wish!r}")
+
+    def _open_terminal(self, wish: Terminal, owner_uid: int | None) -> dict[int, ChildFd]:
+        terminal = open_terminal(wish, owner_uid)
+        self.ours[1], self.modes[1], self.terminal = terminal.ours, "rw", terminal.path
+        self._passing.append(terminal.theirs)
+        return dict.fromkeys((0, 1, 2), terminal.theirs)
 
     def _pipe(self, fd: int, mode: str, owner_uid: int | None) -> int:
         read_end, write_end = _stage("pipe", f"descriptor {fd}", lambda: os.pipe2(os.O_CLOEXEC))
