@@ -7,6 +7,7 @@ without behaviour; `name` is always the name of one instance.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
@@ -35,6 +36,15 @@ class Cause:
 
     def __str__(self) -> str:
         return f"{self.text} ({self.actor})" if self.actor else self.text
+
+
+class Hook(Enum):
+    """A command around a life (key `hooks`)."""
+
+    BEFORE_START = "before_start"
+    AFTER_READY = "after_ready"
+    BEFORE_STOP = "before_stop"
+    AFTER_STOP = "after_stop"
 
 
 # Requests
@@ -140,6 +150,46 @@ class Emptied:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckPassed:
+    """The health check of a program that is ready was answered well."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckFailed:
+    """It was not; `final` means that one such failure is enough (a watchdog that was not fed)."""
+
+    name: str
+    reason: str
+    final: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HookEnded:
+    """A hook has ended; `failure` is a sentence for people, or empty."""
+
+    name: str
+    hook: Hook
+    failure: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleDue:
+    """The schedule of a program says: now."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class TimeoutExtended:
+    """The program asks for `seconds` from now to get ready, or to stop (EXTEND_TIMEOUT_USEC, sd_notify(3))."""
+
+    name: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class DeadlinePassed:
     """The deadline that the program had set has passed."""
 
@@ -149,6 +199,7 @@ class DeadlinePassed:
 Event: TypeAlias = (
     Start | Stop | Restart | Add | Remove | Change | Shutdown
     | SpawnSucceeded | SpawnFailed | BecameReady | Exited | Emptied | DeadlinePassed
+    | CheckPassed | CheckFailed | HookEnded | ScheduleDue | TimeoutExtended
 )  # fmt: skip
 
 
@@ -169,6 +220,35 @@ class Signal:
     name: str
     signal: int
     group: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RunHook:
+    """Run a hook of the program; answer with HookEnded."""
+
+    name: str
+    hook: Hook
+
+
+@dataclass(frozen=True, slots=True)
+class CancelHook:
+    """Kill the hook that runs; it is answered with HookEnded all the same."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitReady:
+    """Ask the program whether it is ready until it is, or its life ends; answer with BecameReady."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class WatchHealth:
+    """Ask the program for its health while it runs; answer with CheckPassed and CheckFailed."""
+
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,4 +290,6 @@ class Publish:
     transition: Transition
 
 
-Action: TypeAlias = Spawn | Signal | KillTree | AwaitEmpty | Forget | Publish
+Action: TypeAlias = (
+    Spawn | Signal | KillTree | AwaitEmpty | Forget | Publish | RunHook | CancelHook | AwaitReady | WatchHealth
+)

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from procd.config.spec import Restart
+from procd.config.spec import Kind, Restart, StopStep
 from procd.core.states import Trigger
 
 if TYPE_CHECKING:
-    from procd.config.spec import Backoff, ProgramSpec, Success
+    from procd.config.spec import Backoff, ProgramSpec, StartLimit, Success
     from procd.core.outcome import Exit
 
 
@@ -22,22 +22,41 @@ def is_success(exit: Exit, success: Success) -> bool:  # noqa: A002 - the field'
     return exit.code in success.codes
 
 
-def verdict_on_exit(spec: ProgramSpec, exit: Exit, uptime_s: float) -> Trigger:  # noqa: A002 - as above
+def verdict_on_exit(spec: ProgramSpec, exit: Exit, *, good_run: bool) -> Trigger:  # noqa: A002 - as above
     """What follows an exit that nobody asked for.
 
-    Dying before `min_uptime` is a failed start and waits for the backoff; after it the restart is immediate.
+    After a good run (ready, and up for `min_uptime`) the restart is immediate; else it was a failed start and
+    waits for the backoff.  A oneshot is done when it succeeds; when it fails, any restart waits.
     """
-    done = spec.restart is Restart.NEVER or (
-        spec.restart is Restart.ON_FAILURE and is_success(exit, spec.success)
-    )
-    if done:
+    success = is_success(exit, spec.success)
+    oneshot = spec.kind is Kind.ONESHOT
+    if spec.restart is Restart.NEVER or (success and (oneshot or spec.restart is Restart.ON_FAILURE)):
         return Trigger.FINISHED
-    return Trigger.RESTART_NOW if uptime_s >= spec.min_uptime_s else Trigger.RESTART_LATER
+    return Trigger.RESTART_NOW if good_run and not oneshot else Trigger.RESTART_LATER
 
 
-def verdict_on_spawn_failure(spec: ProgramSpec) -> Trigger:
-    """What follows a spawn that failed: a failed start, or the end of it where no restart is wanted."""
+def verdict_on_failed_start(spec: ProgramSpec) -> Trigger:
+    """What follows a start that failed without an exit: a spawn, a hook, a readiness that never came."""
     return Trigger.GAVE_UP if spec.restart is Restart.NEVER else Trigger.RESTART_LATER
+
+
+def verdict_on_max_runtime(spec: ProgramSpec) -> Trigger:
+    """What follows when `max_runtime` is over: a service gets a new life, a oneshot has failed."""
+    if spec.kind is Kind.SERVICE:
+        return Trigger.RESTART_NOW
+    return Trigger.FINISHED if spec.restart is Restart.NEVER else Trigger.RESTART_LATER
+
+
+def recent_failures(limit: StartLimit | None, failed_at_s: tuple[float, ...], now: float) -> tuple[float, ...]:
+    """The times of failed starts that still count, this one included."""
+    if limit is None:
+        return ()
+    return (*(at for at in failed_at_s if at > now - limit.within_s), now)
+
+
+def stop_steps(spec: ProgramSpec) -> tuple[StopStep, ...]:
+    """The signals of a stop, in order, each with its time; SIGKILL follows the last."""
+    return spec.stop_steps or (StopStep(spec.stop_signal, spec.stop_timeout_s),)
 
 
 def backoff_delay_s(backoff: Backoff, failures: int, chance: float) -> float:

@@ -9,33 +9,31 @@ from procd.core.states import Desired, State
 
 if TYPE_CHECKING:
     from procd.config.spec import ProgramSpec
+    from procd.core.events import Hook, Transition
     from procd.core.outcome import Exit
+    from procd.core.states import Trigger
 
 NEVER_STARTED = Cause("not started yet")
+
+#: Transitions that are remembered for `why`; two lives, with what ended the first.
+REMEMBERED = 8
+
+#: States in which a process of the program may exist.
+LIVE = frozenset({State.STARTING, State.RUNNING, State.STOPPING})
 
 
 class Program:
     """The record of one instance.  All times are the machine's: monotonic seconds.
 
-    `desired`, `state` and `exit` are the three facts.  `cause` says why it is in its state.  `failures` counts
-    failed starts in a row, `restarts` the lives after the first that nobody asked for.
+    `desired`, `state` and `exit` are the three facts.  `cause` says why it is in its state, `wish` why it is
+    desired as it is.  `failures` counts failed starts in a row, `failed_at_s` has their times as far as the
+    start limit looks back; `restarts` counts the lives after the first that nobody asked for.
     """
 
     __slots__ = (
-        "cause",
-        "deadline_s",
-        "desired",
-        "exit",
-        "failures",
-        "pid",
-        "restarts",
-        "retiring",
-        "since_s",
-        "spec",
-        "started_s",
-        "state",
-        "successor",
-        "wish",
+        "after", "armed", "cause", "deadline_s", "desired", "exit", "failed_at_s", "failures", "health",
+        "health_failures", "health_reason", "history", "hook", "pid", "queued", "restarts", "retiring",
+        "since_s", "skipped", "spec", "started_s", "state", "step", "stuck", "successor", "wish",
     )  # fmt: skip
 
     def __init__(self, spec: ProgramSpec, now: float) -> None:
@@ -44,14 +42,32 @@ class Program:
         self.desired = Desired.DOWN
         self.exit: Exit | None = None
         self.cause = NEVER_STARTED
-        #: The last request: why `desired` is what it is.
         self.wish = NEVER_STARTED
         self.pid: int | None = None
         self.since_s = now
         self.started_s: float | None = None
         self.deadline_s: float | None = None
         self.failures = 0
+        self.failed_at_s: tuple[float, ...] = ()
         self.restarts = 0
+        self.history: tuple[Transition, ...] = ()
+        #: None: not asked, or not answered yet in this life.
+        self.health: bool | None = None
+        self.health_failures = 0
+        self.health_reason = ""
+        #: Which step of `stop` it is in.
+        self.step = 0
+        #: The hook that is waited for.
+        self.hook: Hook | None = None
+        #: What follows when procd itself has stopped it, and it is empty.
+        self.after: Trigger | None = None
+        #: It was killed, and something of it does not die: nothing is started beside that.
+        self.stuck = False
+        #: Its schedule is obeyed; `skipped` counts the times at which it still ran.
+        self.armed = False
+        self.skipped = 0
+        #: It stands in the queue for a start slot.
+        self.queued = False
         #: The spec that takes over when the present life is empty.
         self.successor: ProgramSpec | None = None
         #: It is forgotten when it is empty.
@@ -66,7 +82,3 @@ class Program:
     def live(self) -> bool:
         """Whether a process of it may exist."""
         return self.state in LIVE
-
-
-#: States in which a process of the program may exist.
-LIVE = frozenset({State.STARTING, State.RUNNING, State.STOPPING})

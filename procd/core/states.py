@@ -6,12 +6,14 @@ apart: `Desired` (what somebody wants), `State` (where the program is), and its 
 How raw events become triggers is decided in `machine`; the coupled rules are these:
 
 * A wish is not a step.  START_REQUESTED makes a program WAITING; CLEARED (nothing left to wait for) makes it
-  STARTING.  The machine settles all wishes before it emits an action, so that a program that need not wait
-  passes through WAITING without anybody noticing.
+  STARTING.  STOP_REQUESTED is applied when nothing that needs the program runs any more.  The machine settles
+  all wishes before it emits an action, so a program that need not wait passes through WAITING unnoticed.
 * STOPPING ends with EMPTIED, not with the exit: stopped means that no process of the program is left.  A start
   that is asked for meanwhile only changes what is desired; the machine starts the program from STOPPED.
 * An end that nobody asked for has one of four verdicts (RESTART_NOW, RESTART_LATER, FINISHED, GAVE_UP), made by
-  the restart policy before the table is asked.
+  the restart policy before the table is asked.  Where procd itself stops a program (STOP_DECIDED: not ready in
+  time, unhealthy, too long at work, a dependency gone) the verdict comes when it is empty, in STOPPED.
+* What does not die of SIGKILL is not waited for: STUCK makes the program FATAL; nothing is started beside it.
 
 A pair that is not in the table is a mistake of the caller: `IllegalTransition`, and nothing has changed.
 The diagram in docs/explanation/states.md is generated from this table, and a test compares the two.
@@ -27,7 +29,7 @@ class State(Enum):
     """Where a program is."""
 
     STOPPED = "STOPPED"  # not running, as somebody wants it
-    WAITING = "WAITING"  # wanted, and waits for a start slot
+    WAITING = "WAITING"  # wanted, and waits for a dependency or a start slot
     STARTING = "STARTING"  # spawned, not ready
     RUNNING = "RUNNING"  # ready
     STOPPING = "STOPPING"  # told to stop, not empty
@@ -57,8 +59,11 @@ class Trigger(Enum):
     FINISHED = "ended, no restart"
     GAVE_UP = "gave up"
     RETRY_DUE = "backoff is over"
+    STOP_DECIDED = "stopped by procd itself"
     EXITED = "exited while stopping"
+    STEP_TIMED_OUT = "next stop signal due"
     STOP_TIMED_OUT = "stop timed out"
+    STUCK = "cannot be killed"
     EMPTIED = "nothing of it is left"
 
 
@@ -105,7 +110,7 @@ _AT_REST = {
 }
 
 TABLE: dict[State, dict[Trigger, Rule]] = {
-    State.STOPPED: _AT_REST,
+    State.STOPPED: {**_AT_REST, **_VERDICTS},
     State.EXITED: _AT_REST,
     State.FATAL: _AT_REST,
     State.BACKOFF: {**_AT_REST, Trigger.RETRY_DUE: _START},
@@ -117,6 +122,7 @@ TABLE: dict[State, dict[Trigger, Rule]] = {
         Trigger.START_REQUESTED: Rule(State.STARTING),
         Trigger.STOP_REQUESTED: _STOP_LIVE,
         Trigger.RESTART_REQUESTED: _STOP_LIVE,
+        Trigger.STOP_DECIDED: _STOP_LIVE,
         Trigger.SPAWNED: Rule(State.STARTING),
         Trigger.BECAME_READY: Rule(State.RUNNING),
         **_VERDICTS,
@@ -125,6 +131,7 @@ TABLE: dict[State, dict[Trigger, Rule]] = {
         Trigger.START_REQUESTED: Rule(State.RUNNING),
         Trigger.STOP_REQUESTED: _STOP_LIVE,
         Trigger.RESTART_REQUESTED: _STOP_LIVE,
+        Trigger.STOP_DECIDED: _STOP_LIVE,
         **_VERDICTS,
     },
     State.STOPPING: {
@@ -134,7 +141,9 @@ TABLE: dict[State, dict[Trigger, Rule]] = {
         Trigger.RESTART_REQUESTED: Rule(State.STOPPING),
         # The stop overtook a spawn that was decided, but not yet carried out: the signal follows it.
         Trigger.SPAWNED: Rule(State.STOPPING),
+        Trigger.STEP_TIMED_OUT: Rule(State.STOPPING, (Effect.SIGNAL,)),
         Trigger.STOP_TIMED_OUT: Rule(State.STOPPING, (Effect.KILL,)),
+        Trigger.STUCK: Rule(State.FATAL),
         Trigger.EXITED: Rule(State.STOPPING, (Effect.AWAIT_EMPTY,)),
         Trigger.EMPTIED: Rule(State.STOPPED),
     },

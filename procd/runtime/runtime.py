@@ -80,8 +80,7 @@ class Runtime:
         Raises IllegalTransition or KeyError, as `Machine.handle` does.
         """
         now = self.around.loop.time()
-        for event in events:
-            self._actions.extend(self.machine.handle(event, now))
+        self._actions.extend(self.machine.handle_all(events, now))
         self._run()
 
     def life(self, name: str) -> Life | None:
