@@ -40,7 +40,7 @@ _PEER_LEFT = frozenset({errno.EPIPE, errno.ECONNRESET})
 """What a send to a socket says that the other side has closed."""
 
 STREAM_DATA, STREAM_GAP, STREAM_END = "stream.data", "stream.gap", "stream.end"
-CLOSING = "connection.closing"
+CLOSING = "closing"
 
 
 def find_socket() -> str:
@@ -118,7 +118,7 @@ class Client:
         except OSError as error:
             if error.errno not in _PEER_LEFT:
                 self._lost(f"({error.strerror or error})")
-            # A daemon that refuses a connection says why before it closes: read up to that, or to the end.
+            # A daemon that ends a connection says why before it closes: read up to that, or to the end.
             while True:
                 self._next_message(None, f"answer `{method}`")
         return request_id

@@ -58,14 +58,12 @@ def write(text: str) -> None:
 
 
 def write_error(error: Exception, *, as_json: bool) -> None:
-    """Say on standard error what went wrong, and on a second line what to do."""
+    """Say on standard error what went wrong, and below it what to do."""
     facts = _error_map(error)
     if as_json:
         sys.stderr.write(to_json(facts))
         return
-    problems = facts["data"].get("problems")
-    paragraphs = [facts["message"], *(problems if isinstance(problems, list) else []), facts["hint"]]
-    lines = [escaped(line) for paragraph in paragraphs for line in str(paragraph).splitlines()]
+    lines = [escaped(line) for text in (facts["message"], facts["hint"]) for line in str(text).splitlines()]
     sys.stderr.write("\n".join([f"procctl: {lines[0] if lines else 'it failed'}", *lines[1:], ""]))
 
 

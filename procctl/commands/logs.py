@@ -27,8 +27,8 @@ RECONNECT_FIRST_S = 0.1
 RECONNECT_MAX_S = 2.0
 """A daemon that is restarted is back within a second; one that is down for long is asked rarely."""
 
-DAEMON_STOPS = "shutting_down"
-"""The reason of a stream.end after which another daemon may carry the stream on."""
+END_OF_LOG = "end of log"
+"""The reason of a stream.end that came because all that was asked for was sent."""
 
 
 class LineCount(click.ParamType):  # type: ignore[type-arg]  # generic only in newer versions of click
@@ -85,9 +85,8 @@ class Reading:
         self._output = output
 
     def once(self, client: Client) -> None:
-        """Write what there is; raises what `Client` raises, and Failed when the daemon left before the end."""
-        if self._write(client.stream("logs", **self._params)) == DAEMON_STOPS:
-            raise Failed("the log ended early: the daemon is shutting down", "ask again when it is back")
+        """Write what there is; raises what `Client` raises, and Failed when that is not all of it."""
+        self._write(client.stream("logs", **self._params))
 
     def follow(self, connect: Callable[[], Client]) -> None:
         """Write what comes, from one daemon after the other, until the stream ends for good.
@@ -102,12 +101,13 @@ class Reading:
             lost = self._follow_next(connect)
 
     def _lost(self, stream: Stream) -> bool:
-        """Write a stream; whether it ended because its daemon did."""
+        """Write a stream; whether it broke off because its daemon ended."""
         self._resume_at(stream.answer.get("offset"))
         try:
-            return self._write(stream) == DAEMON_STOPS
+            self._write(stream)
         except (Unreachable, ShuttingDown):
             return True
+        return False
 
     def _follow_next(self, connect: Callable[[], Client]) -> bool:
         """Wait for a daemon that opens the stream, and write it; whether that one was lost, too."""
@@ -120,8 +120,8 @@ class Reading:
             sleep(delay_s)
             delay_s = min(2 * delay_s, RECONNECT_MAX_S)
 
-    def _write(self, stream: Stream) -> str:
-        """Write all of a stream; the reason for its end."""
+    def _write(self, stream: Stream) -> None:
+        """Write all of a stream; raises Failed when it ended before the log did."""
         for kind, body in stream:
             if kind == STREAM_DATA:
                 self._output.data(body["offset"], body["data"])
@@ -130,7 +130,8 @@ class Reading:
                 self._output.gap(body["bytes"], body["reason"])
                 if "offset" in self._params:
                     self._resume_at(self._params["offset"] + body["bytes"])
-        return stream.end_reason
+        if stream.end_reason != END_OF_LOG:
+            raise Failed(f"the log ended early: {stream.end_reason}", "what was shown is not all of it")
 
     def _resume_at(self, offset: int | None) -> None:
         if offset is not None:

@@ -24,15 +24,15 @@ class Peer:
     def __init__(self, connected: socket.socket) -> None:
         self._socket = connected
         self._connection = Connection.of_daemon()
-        self._pending: list[tuple[str, int, Any]] = []
+        self._pending: list[tuple[str, tuple[object, ...]]] = []
 
     def notify(self, method: str, *params: object) -> None:
         """Send a notification before the answer, if it is called in a method."""
         self.send_bytes(self._connection.send(Notification(method, list(params))))
 
-    def notify_afterwards(self, method: str, stream_id: int, body: object) -> None:
-        """Send a notification of a stream behind the answer that opens it."""
-        self._pending.append((method, stream_id, body))
+    def notify_afterwards(self, method: str, *params: object) -> None:
+        """Send a notification behind the answer, as those of a stream come behind its id."""
+        self._pending.append((method, params))
 
     def send_bytes(self, frame: bytes) -> None:
         """Send bytes as they are, right or wrong."""
@@ -51,8 +51,8 @@ class Peer:
                 answer = self._answer(daemon, message)
                 if answer is not None:
                     self.send_bytes(self._connection.send(answer))
-                for notification in self._pending:
-                    self.notify(notification[0], *notification[1:])
+                for method, params in self._pending:
+                    self.notify(method, *params)
                 self._pending.clear()
 
     def _answer(self, daemon: FakeDaemon, request: Request) -> Response | None:

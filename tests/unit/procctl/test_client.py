@@ -181,6 +181,36 @@ def test_the_reason_is_read_even_when_nothing_can_be_sent(socket_path: Path) -> 
             client.call("status")
 
 
+def test_a_connection_that_is_reset_is_lost(socket_path: Path) -> None:
+    """A daemon that dies with a request unread resets the connection (unix(7): ECONNRESET)."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(socket_path))
+        listener.listen()
+        with Client() as client:
+            number = client.begin("status")
+            listener.accept()[0].close()
+            with pytest.raises(Unreachable, match=r"closed the connection \(Connection reset by peer\)"):
+                client.finish(number)
+            client.begin("shutdown")
+            listener.accept()[0].close()
+            client.wait_for_end()
+
+
+def test_a_request_that_cannot_be_sent_is_lost(
+    start_daemon: StartDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For whatever reason the kernel gives."""
+
+    def fail(_: socket.socket, __: bytes) -> None:
+        raise OSError(errno.ENOBUFS, "No buffer space available")
+
+    start_daemon(echo=echo)
+    monkeypatch.setattr(socket.socket, "sendall", fail)
+    with Client() as client, pytest.raises(Unreachable, match="No buffer space available"):
+        client.call("echo")
+    monkeypatch.undo()
+
+
 def test_the_next_call_connects_again(start_daemon: StartDaemon) -> None:
     """A client may outlive a daemon."""
 
@@ -222,13 +252,19 @@ def test_a_daemon_that_reads_nothing_is_given_up(socket_path: Path) -> None:
 
 def test_the_end_of_the_daemon_can_be_waited_for(start_daemon: StartDaemon) -> None:
     """Its connection closes when it ends, and not sooner."""
-    start_daemon(shutdown=echo, hang_up=lambda peer, _: peer.hang_up() or SILENCE)
+
+    def last_words(peer: Peer, _: dict[str, Any]) -> object:
+        peer.notify(CLOSING, ShuttingDown("procd has ended").to_wire())
+        peer.hang_up()
+        return SILENCE
+
+    start_daemon(shutdown=echo, last_words=last_words)
     with Client(timeout_s=0.05) as client:
         client.call("shutdown")
         with pytest.raises(TimedOut, match="did not end within"):
             client.wait_for_end()
     with Client() as client:
-        client.begin("hang_up")
+        client.begin("last_words")
         client.wait_for_end()
 
 

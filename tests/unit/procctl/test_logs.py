@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from procctl.cli import run
+from procctl.client import CLOSING
 from procctl.commands import logs
 from procd.errors import NoSuchProgram, ShuttingDown
 
@@ -30,7 +31,7 @@ def log(*events: tuple[str, Body], offset: int | None = None) -> Callable[[Peer,
 
     def answer(peer: Peer, _: Body) -> Body:
         for name, body in events:
-            peer.notify_afterwards(name, STREAM, body)
+            peer.notify_afterwards(name, *([body] if name == CLOSING else [STREAM, body]))
         return {"stream": STREAM} if offset is None else {"stream": STREAM, "offset": offset}
 
     return answer
@@ -41,9 +42,14 @@ def data(offset: int, piece: bytes) -> tuple[str, Body]:
     return "stream.data", {"data": piece, "offset": offset}
 
 
-def end(reason: str = "complete") -> tuple[str, Body]:
+def end(reason: str = "end of log") -> tuple[str, Body]:
     """The end of the stream."""
     return "stream.end", {"reason": reason}
+
+
+def closing() -> tuple[str, Body]:
+    """What a daemon says to every connection when it ends."""
+    return CLOSING, ShuttingDown("procd has ended").to_wire()
 
 
 @pytest.mark.parametrize(
@@ -75,7 +81,8 @@ def test_bytes_are_written_unchanged(
 def test_a_gap_is_told_beside_the_output(start_daemon: StartDaemon, capfd: Capture) -> None:
     """A loss is never silent, and never in the bytes."""
     gaps = [("stream.gap", {"bytes": size, "reason": "rotated away"}) for size in (1, 512)]
-    start_daemon(logs=log(data(0, b"one\n"), *gaps, data(517, b"two\n"), end()))
+    other = ("stream.note", {"from": "a later version"})
+    start_daemon(logs=log(data(0, b"one\n"), other, *gaps, data(517, b"two\n"), end()))
     assert run(["logs", "web"]) == 0
     out, err = capfd.readouterr()
     assert out == "one\ntwo\n"
@@ -111,13 +118,23 @@ def test_a_terminal_shows_control_characters_and_whole_characters(
     assert capfd.readouterr().out == "\x1b[1mbold"
 
 
-def test_a_log_that_ends_early_is_a_failure(start_daemon: StartDaemon, capfd: Capture) -> None:
+@pytest.mark.parametrize("words", [["-n", "all"], ["-f"]])
+def test_a_log_that_ends_early_is_a_failure(
+    start_daemon: StartDaemon, capfd: Capture, words: list[str]
+) -> None:
     """Who pipes a log into a file must learn that it is not whole."""
-    start_daemon(logs=log(data(0, b"half"), end("shutting_down")))
-    assert run(["logs", "web", "-n", "all"]) == 1
+    start_daemon(logs=log(data(0, b"half"), end("the log cannot be read: Input/output error")))
+    assert run(["logs", "web", *words]) == 1
     out, err = capfd.readouterr()
     assert out == "half"
-    assert "the log ended early: the daemon is shutting down" in err
+    assert "the log ended early: the log cannot be read: Input/output error" in err
+
+
+def test_a_log_is_not_waited_for_without_follow(start_daemon: StartDaemon, capfd: Capture) -> None:
+    """What the daemon says when it ends is the error then."""
+    start_daemon(logs=log(data(0, b"half"), closing()))
+    assert run(["logs", "web"]) == 1
+    assert capfd.readouterr() == ("half", "procctl: procd has ended\n")
 
 
 def dying(*events: tuple[str, Body]) -> Callable[[Peer, Body], Body]:
@@ -143,9 +160,9 @@ def test_following_survives_the_loss_of_the_daemon(start_daemon: StartDaemon, ca
 
     def second(peer: Peer, params: Body) -> Body:
         daemon.methods["logs"] = third
-        return log(data(144, b"two\n"), end("shutting_down"))(peer, params)
+        return log(data(144, b"two\n"), closing())(peer, params)
 
-    third = log(data(148, b"three\n"), end("removed"))
+    third = log(data(148, b"three\n"), end())
     daemon = start_daemon(logs=first)
     assert run(["logs", "web", "-f", "-n", "1"]) == 0
     out, err = capfd.readouterr()
@@ -165,7 +182,7 @@ def test_following_resumes_where_it_began_when_nothing_came(start_daemon: StartD
 
     def first(peer: Peer, params: Body) -> Body:
         daemon.methods["logs"] = log(end())
-        return log(end("shutting_down"), offset=77)(peer, params)
+        return log(closing(), offset=77)(peer, params)
 
     daemon = start_daemon(logs=first)
     assert run(["logs", "web", "-f", "-n", "0"]) == 0
@@ -178,7 +195,7 @@ def test_following_asks_for_the_lines_again_when_no_byte_is_known(start_daemon: 
 
     def first(peer: Peer, params: Body) -> Body:
         daemon.methods["logs"] = log(end())
-        return log(gap, end("shutting_down"))(peer, params)
+        return log(gap, closing())(peer, params)
 
     daemon = start_daemon(logs=first)
     assert run(["logs", "web", "-f", "-n", "5"]) == 0
@@ -203,7 +220,7 @@ def test_following_waits_for_the_daemon_with_growing_patience(
 
     def first(peer: Peer, params: Body) -> Body:
         old.methods["logs"] = shutting_down
-        return log(data(0, b"x"), end("shutting_down"))(peer, params)
+        return log(data(0, b"x"), closing())(peer, params)
 
     monkeypatch.setattr(logs, "sleep", sleep)
     old = start_daemon(logs=first)
@@ -216,7 +233,7 @@ def test_following_ends_when_the_program_is_gone(start_daemon: StartDaemon, capf
 
     def first(peer: Peer, params: Body) -> Body:
         daemon.methods["logs"] = unknown
-        return log(end("shutting_down"))(peer, params)
+        return log(closing())(peer, params)
 
     def unknown(_: Peer, __: Body) -> Body:
         raise NoSuchProgram("there is no program web", "")
@@ -242,7 +259,7 @@ def test_ctrl_c_ends_following_quietly(
 
     def first(peer: Peer, params: Body) -> Body:
         daemon.methods["logs"] = going
-        return log(data(0, b"x\n"), end("shutting_down"))(peer, params)
+        return log(data(0, b"x\n"), closing())(peer, params)
 
     def going(_: Peer, __: Body) -> Body:
         raise ShuttingDown("not yet")

@@ -82,7 +82,7 @@ def test_a_terminal_does_not_obey_a_program(start_daemon: StartDaemon) -> None:
 
     def logs(peer: Peer, _: dict[str, Any]) -> dict[str, Any]:
         peer.notify_afterwards("stream.data", 1, {"data": b"a\tb\x1b[2J\n", "offset": 0})
-        peer.notify_afterwards("stream.end", 1, {"reason": "complete"})
+        peer.notify_afterwards("stream.end", 1, {"reason": "end of log"})
         return {"stream": 1}
 
     start_daemon(logs=logs)
