@@ -20,21 +20,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """The [defaults] table; what was wrong in it is reported already and left out."""
+    """The [defaults] table as written, and without what was wrong in it, which is reported already."""
 
     place: Place
-    raw: Mapping[str, Any]
+    raw: object
+    good: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """One program of the files, all instances of it together."""
+    """One program of the files, all instances of it together: its table as written, and as understood."""
 
     name: str
     own: Place
     raw: Mapping[str, Any]
     defaults: Defaults
     table: ProgramTable
+
+    def is_written(self, key: str) -> bool:
+        """Whether there is such a key, be its value right or wrong."""
+        return _holds(self.raw, (key,)) or _holds(self.defaults.raw, (key,))
 
     def place(self, *path: str | int) -> Place:
         """Where the value of a key is written: in the program, else in [defaults], else where it is missing."""
@@ -50,17 +55,21 @@ class Declaration:
         return self.place(*path).document.directory
 
 
-def declare(name: str, own: Place, raw: object, defaults: Defaults, problems: Problems) -> Declaration:
-    """Join a program's table with [defaults]; what cannot be converted is recorded and left out."""
-    if isinstance(raw, dict):
-        table = converted(_merged(defaults.raw, raw), ProgramTable)
-        if table is not None:
-            return Declaration(name, own, raw, defaults, table)
-    good = without_mistakes(raw, ProgramTable, own, problems)
-    table = converted(_merged(defaults.raw, good), ProgramTable)
+def declare(name: str, own: Place, raw: object, defaults: Defaults, problems: Problems) -> Declaration | None:
+    """Join a program's table with [defaults]; what cannot be converted is recorded and left out.
+
+    None for what is no table at all.
+    """
+    if not isinstance(raw, dict):
+        without_mistakes(raw, ProgramTable, own, problems)
+        return None
+    table = converted(_merged(defaults.good, raw), ProgramTable)
+    if table is None:
+        good = without_mistakes(raw, ProgramTable, own, problems)
+        table = converted(_merged(defaults.good, good), ProgramTable)
     if table is None:
         raise AssertionError("unreachable: both tables were checked key by key")
-    return Declaration(name, own, good, defaults, table)
+    return Declaration(name, own, raw, defaults, table)
 
 
 def _merged(defaults: Mapping[str, Any], own: Mapping[str, Any]) -> Mapping[str, Any]:

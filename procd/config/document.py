@@ -111,13 +111,16 @@ def read_bytes(path: str, most_bytes: int, *, owner: int | None = None) -> bytes
     somebody else's.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise Mistake("is not a regular file", "name a file")
         if owner not in {None, status.st_uid}:
             raise Mistake("leads to a file of somebody else", "name the file itself")
-        content = file.read(most_bytes + 1)
+        with open(descriptor, "rb", closefd=False) as file:
+            content = file.read(most_bytes + 1)
+    finally:
+        os.close(descriptor)
     if len(content) > most_bytes:
         raise Mistake(f"is larger than {most_bytes} bytes", "is it the right file?")
     return content

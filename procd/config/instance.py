@@ -185,6 +185,8 @@ class Instance:
 
     def _command(self, directory: str) -> tuple[str, ...]:
         table = self._declaration.table
+        if table.command is None and self._declaration.is_written("command"):
+            return ()  # it is of a wrong type, which is reported already
         try:
             if table.shell:
                 return _shell_command(table.command)

@@ -121,8 +121,8 @@ class _Loading:
 
     def _programs(self, main: Document, included: list[Document], resolver: Resolver) -> dict[str, ProgramSpec]:
         place = Place(main) / "defaults"
-        raw = without_mistakes(main.table.get("defaults", {}), ProgramTable, place, self._problems)
-        defaults = Defaults(place, raw)
+        raw = main.table.get("defaults", {})
+        defaults = Defaults(place, raw, without_mistakes(raw, ProgramTable, place, self._problems))
         programs: dict[str, ProgramSpec] = {}
         for declaration in self._declarations([main, *included], defaults):
             for spec in resolver.resolve(declaration):
@@ -140,7 +140,9 @@ class _Loading:
             for name, raw in tables.items():
                 own = place / name
                 if self._is_new(name, own, seen):
-                    yield declare(name, own, raw, defaults, self._problems)
+                    declaration = declare(name, own, raw, defaults, self._problems)
+                    if declaration is not None:
+                        yield declaration
 
     def _is_new(self, name: str, own: Place, seen: dict[str, Place]) -> bool:
         first = seen.setdefault(name, own)
