@@ -20,10 +20,15 @@ if TYPE_CHECKING:
 
 
 def settle(settings: Settings, path: str | bytes | None, uid: int | None, gid: int | None) -> Settings:
-    """Put the arguments of Process that have a name of their own into its settings."""
+    """Put the arguments of Process that have a name of their own into its settings.
+
+    Raises SpawnError for a user or a group that there cannot be.
+    """
     credentials = credentials_for(uid, gid) or settings.credentials
-    if credentials is not None and already_held(credentials):
-        credentials = None
+    if credentials is not None:
+        _refuse_impossible(credentials)
+        if already_held(credentials):
+            credentials = None
     directory = settings.directory if path is None else path
     if credentials is settings.credentials and directory is settings.directory:
         return settings
@@ -66,3 +71,14 @@ def already_held(credentials: Credentials) -> bool:
         and os.getresgid() == (gid, gid, gid)
         and set(os.getgroups()) | {gid} == set(credentials.groups) | {gid}
     )
+
+
+def _refuse_impossible(credentials: Credentials) -> None:
+    """All bits set, which is -1, means "leave as it is" to the kernel: the child would stay what we are."""
+    groups = [("setgroups", group) for group in credentials.groups]
+    for stage, number in [("setuid", credentials.uid), ("setgid", credentials.gid), *groups]:
+        if not 0 <= number < _NO_CHANGE:
+            raise SpawnError(stage, errno.EINVAL, str(number))
+
+
+_NO_CHANGE = 0xFFFFFFFF

@@ -68,8 +68,8 @@ class TreeKiller:
     ) -> asyncio.Future[list[Member]]:
         """End the program whose main process is or was `pid`; see Snapshot for what belongs to it.
 
-        The future has what was killed when nothing is left but what may not be signalled.  Cancelling it stops
-        the effort.  A process that hangs in the kernel keeps it waiting: bound it.
+        The future has what was killed, in the order in which it died, when nothing is left but what may not be
+        signalled.  Cancelling it stops the effort.  What hangs in the kernel keeps it waiting: bound it.
         """
         tree = _Tree(pid, cookie, cgroup, self._loop.create_future())
         self._trees.append(tree)

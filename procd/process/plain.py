@@ -58,6 +58,7 @@ def inherits_the_rest(settings: Settings) -> bool:
         and settings.cpu_affinity is None
         and settings.oom_score_adj is None
         and settings.cgroup is None
+        and settings.pid_variable is None
     )
 
 

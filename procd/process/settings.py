@@ -38,6 +38,7 @@ class Settings:
     `no_new_privileges` no setuid program or file capability will raise it again (prctl(2))
     `capabilities`  exactly what it keeps, by number: its bounding and ambient sets (capabilities(7))
     `cgroup`        a directory of cgroup v2 that it belongs to before its first instruction
+    `pid_variable`  an environment variable that gets the child's own PID, as LISTEN_PID must (sd_listen_fds(3))
     `sole_thread`   a promise of the caller: no other thread of this interpreter makes system calls that depend
                     on its directory, umask or RLIMIT_NOFILE.  Then the parent takes on the child's for the
                     moment of a vfork, which spares a fork; see docs/reference/process.md.
@@ -56,6 +57,7 @@ class Settings:
     no_new_privileges: bool = False
     capabilities: frozenset[int] | None = None
     cgroup: str | None = None
+    pid_variable: str | None = None
     sole_thread: bool = False
 
 

@@ -33,7 +33,7 @@ from procd.process import syscalls
 from procd.process.plain import ALL_SIGNALS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from procd.config.spec import Credentials
     from procd.process.launch import Launch, Moves
@@ -66,9 +66,7 @@ def steps(launch: Launch) -> tuple[Step, ...]:
         ),
         *_surroundings(settings),
         Step("signals", "", partial(_restore_signals, _caught_or_ignored())),
-        Step(
-            "exec", launch.command, partial(_execute, launch.candidates, launch.arguments, launch.environment)
-        ),
+        Step("exec", launch.command, partial(_execute, launch, settings.pid_variable)),
     )
 
 
@@ -206,14 +204,16 @@ def _restore_signals(changed: tuple[int, ...]) -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
-def _execute(
-    candidates: tuple[bytes, ...], arguments: tuple[bytes, ...], environment: Mapping[bytes, bytes]
-) -> None:
+def _execute(launch: Launch, pid_variable: str | None) -> None:
     """Try one file after the other, as execvpe(3) does; raise what says most."""
+    environment = launch.environment
+    if pid_variable is not None:
+        # Only here, in the child, is its PID known.
+        environment = {**environment, os.fsencode(pid_variable): b"%d" % os.getpid()}
     telling: OSError | None = None
-    for file in candidates:
+    for file in launch.candidates:
         try:
-            os.execve(file, arguments, environment)  # noqa: S606 - a shell is for whoever asks for one
+            os.execve(file, launch.arguments, environment)  # noqa: S606 - a shell is for whoever asks for one
         except OSError as error:
             if telling is None or telling.errno in _NOT_THERE:
                 telling = error

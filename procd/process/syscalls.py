@@ -82,6 +82,9 @@ def set_io_priority(io_class: int, level: int) -> None:
     """Set the I/O priority of the calling process (ioprio_set(2))."""
     if _ioprio_set_number is None:
         raise OSError(errno.ENOSYS, "no system call number is known for this machine")
+    if not (1 <= io_class <= 3 and 0 <= level <= 7):
+        # The kernel looks at some bits only and takes class 9 for class 1.
+        raise OSError(errno.EINVAL, "no such I/O class or priority")
     value = ctypes.c_int(io_class << IOPRIO_CLASS_SHIFT | level)
     number = ctypes.c_long(_ioprio_set_number)
     if _syscall(number, ctypes.c_int(IOPRIO_WHO_PROCESS), ctypes.c_int(0), value) < 0:

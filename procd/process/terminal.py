@@ -6,6 +6,7 @@ of a child in the spawn paths.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import termios
@@ -45,7 +46,8 @@ def open_terminal(wish: Terminal, owner_uid: int | None) -> OpenTerminal:
         raise SpawnError("terminal", error.errno or errno.EIO) from error
     try:
         if owner_uid is not None:
-            os.fchown(theirs, owner_uid, -1)
+            with contextlib.suppress(PermissionError):  # as with pipes
+                os.fchown(theirs, owner_uid, -1)
         termios.tcsetwinsize(theirs, (wish.rows, wish.columns))
         if wish.raw:
             set_raw(theirs)

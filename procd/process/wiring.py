@@ -11,6 +11,7 @@ the places of 0, 1 and 2, with "rw" at 1.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -103,6 +104,8 @@ class Wiring:
         if wish == STDOUT and child_fds.get(1, STDOUT) != STDOUT:
             return -1  # replaced when all sources are known
         if isinstance(wish, int) and not isinstance(wish, bool):
+            if wish < 0:
+                raise SpawnError("descriptors", errno.EBADF, f"{wish}")
             _stage("descriptors", f"{wish}", lambda: fcntl.fcntl(wish, fcntl.F_GETFD))
             return wish
         raise SpawnError("descriptors", errno.EINVAL, f"{fd} → {wish!r}")
@@ -120,7 +123,9 @@ class Wiring:
         self._passing.append(theirs)
         if owner_uid is not None:
             # Who owns a pipe may reopen it as /dev/stdout; what root owns, nginx under another user cannot.
-            _stage("pipe", f"descriptor {fd}", lambda: os.fchown(theirs, owner_uid, -1))
+            # A parent that may change users but not owners starts its children all the same.
+            with contextlib.suppress(PermissionError):
+                os.fchown(theirs, owner_uid, -1)
         return theirs
 
     def _out_of_the_way(self, source: int, targets: Mapping[int, int], highest: int) -> int:
