@@ -108,8 +108,11 @@ def _or_nothing(value: Any, form: Any) -> str:  # noqa: ANN401 - a value of the 
 
 
 def _detail(record: Mapping[str, Any]) -> str:
-    """Why the program is where it is, and what happens next: `exited with status 1; restart in 3s`."""
-    parts = [str(record.get("reason") or "")]
+    """Why the program is where it is, and what happens next: `exited with status 1; restart in 3s`.
+
+    A program that runs needs no excuse; its column is left for what is not as it should be.
+    """
+    parts = ["" if is_running(record) else str(record.get("reason") or "")]
     health = record.get("health")
     if health and health != "healthy":
         parts.append(str(health))

@@ -162,7 +162,7 @@ def test_closed_standard_streams_do_not_end_up_in_the_socket(start_daemon: Start
 
 def test_a_terminal_without_utf8_gets_escapes(start_daemon: StartDaemon) -> None:
     """A name from elsewhere is no reason for a traceback."""
-    start_daemon(status=lambda _, __: {"programs": [RECORD | {"reason": "wörd"}]})
+    start_daemon(status=lambda _, __: {"programs": [RECORD | {"state": "FATAL", "reason": "wörd"}]})
     done = procctl("status", stdout=subprocess.PIPE, env=os.environ | {"PYTHONIOENCODING": "ascii"})
     assert done.returncode == 0
     assert b"w\\xf6rd" in done.stdout

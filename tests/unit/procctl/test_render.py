@@ -10,7 +10,7 @@ from procctl import render
 
 WEB: dict[str, Any] = {
     "name": "web@0", "state": "RUNNING", "pid": 4711, "uptime_s": 200.0, "restarts": 0, "cpu_s": 1.25,
-    "rss_bytes": 20 * 1024 * 1024, "reason": "", "health": None, "next": None,
+    "rss_bytes": 20 * 1024 * 1024, "reason": "ready", "health": None, "next": None,
 }  # fmt: skip
 DB: dict[str, Any] = {
     "name": "db", "state": "BACKOFF", "pid": None, "uptime_s": None, "restarts": 12, "cpu_s": None,
@@ -114,7 +114,7 @@ def test_changes_name_what_changes() -> None:
 
 def test_a_reached_state_is_a_sentence() -> None:
     """As the outcome of a start is."""
-    assert render.reached(WEB) == "web@0: RUNNING\n"
+    assert render.reached(WEB) == "web@0: RUNNING, ready\n"
     assert render.reached(DB) == "db: BACKOFF, exited with status 1\n"
 
 
