@@ -53,7 +53,8 @@ def run(path: str | None) -> None:
         click.echo(f"procd: {error.filename}: {error.strerror}", err=True)
         sys.exit(EX_OSERR)
     try:
-        _supervise(configuration, path)
+        # By its absolute path from now on: procd works in /, where a relative one would mean another file.
+        _supervise(configuration, configuration.files[0])
     except ConfigurationError as error:
         _complain(error)
         sys.exit(EX_CONFIG)
@@ -61,7 +62,7 @@ def run(path: str | None) -> None:
         os.close(held)
 
 
-def _supervise(configuration: Configuration, path: str | None) -> None:
+def _supervise(configuration: Configuration, path: str) -> None:
     import asyncio  # noqa: PLC0415 - the most expensive import of all
 
     from procd import logging  # noqa: PLC0415 - as above
