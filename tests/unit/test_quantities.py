@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import signal
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -40,8 +41,8 @@ def test_a_duration_is_seconds(written: object, seconds: float) -> None:
 
 @pytest.mark.parametrize(
     "written",
-    ["", "s", "1x", "1 s s", "-1s", "+1s", "1e3s", ".5s", "5.s", "1_0s", "1S", "inf", "nan", "١s", "1s\n", " 1s",
-     "9" * 400 + "s", -1, -0.1, math.inf, math.nan, HUGE, True, None, [1], {}, b"1s"],
+    ["", "s", "1x", "1 s s", "-1s", "+1s", "1e3s", ".5s", "5.s", "1_0s", "1S", "inf", "nan", "\u0661s", "1s\n",
+     " 1s", "9" * 400 + "s", -1, -0.1, math.inf, math.nan, HUGE, True, None, [1], {}, b"1s"],
 )  # fmt: skip
 def test_what_is_no_duration_is_refused(written: object) -> None:
     """Booleans, signs, exponents and what no clock holds."""
@@ -64,8 +65,8 @@ def test_a_size_is_bytes(written: object, size: int) -> None:
 
 @pytest.mark.parametrize(
     "written",
-    ["", "KiB", "1K", "1kib", "0.5", "1.0001KiB", "-1", "1TiB", "9" * 400, "99999999999GiB", -1, 2**63, HUGE, 1.0,
-     True, None, [], "1MiB\n"],
+    ["", "KiB", "1K", "1kib", "0.5", "1.0001KiB", "-1", "1TiB", "9" * 400, "99999999999GiB", -1, 2**63, HUGE,
+     1.0, True, None, [], "1MiB\n"],
 )  # fmt: skip
 def test_what_is_no_size_is_refused(written: object) -> None:
     """A fraction of a byte among it."""
@@ -87,8 +88,8 @@ def test_a_signal_has_a_name_or_a_number(written: object, number: int) -> None:
 
 @pytest.mark.parametrize(
     "written",
-    ["", "SIG", "FOO", "0", "65", "SIGSIGTERM", "RTMIN+31", "RTMIN+", "RTMIN-1", "-9", "٩", "9" * 5000, 0, 65, -1, HUGE,
-     9.0, True, None, ["TERM"], "TERM "],
+    ["", "SIG", "FOO", "0", "65", "SIGSIGTERM", "RTMIN+31", "RTMIN+", "RTMIN-1", "-9", "\u0669", "9" * 5000, 0, 65,
+     -1, HUGE, 9.0, True, None, ["TERM"], "TERM "],
 )  # fmt: skip
 def test_what_is_no_signal_is_refused(written: object) -> None:
     """0 among it, which kill(2) takes for a question."""
@@ -123,8 +124,9 @@ def test_a_name_that_is_shown_can_be_written(number: int) -> None:
     ("seconds", "shown"),
     [
         (0, "0ms"), (-1, "0ms"), (0.0004, "0ms"), (0.25, "250ms"), (0.9994, "999ms"), (0.9996, "1s"), (1, "1s"),
-        (4.24, "4.2s"), (9.94, "9.9s"), (9.96, "10s"), (59.4, "59s"), (59.6, "1m"), (61, "1m 1s"), (200, "3m 20s"),
-        (3599.7, "1h"), (7500, "2h 5m"), (86399.9, "1d"), (86400 * 12 + 3600 * 3 + 60, "12d 3h"), (86400 * 400, "400d"),
+        (4.24, "4.2s"), (9.94, "9.9s"), (9.96, "10s"), (59.4, "59s"), (59.6, "1m"), (61, "1m 1s"),
+        (200, "3m 20s"), (3599.7, "1h"), (7500, "2h 5m"), (86399.9, "1d"), (86400 * 12 + 3600 * 3 + 60, "12d 3h"),
+        (86400 * 400, "400d"),
     ],
 )  # fmt: skip
 def test_a_duration_is_shown_in_two_units_at_most(seconds: float, shown: str) -> None:
@@ -135,8 +137,8 @@ def test_a_duration_is_shown_in_two_units_at_most(seconds: float, shown: str) ->
 @pytest.mark.parametrize(
     ("size", "shown"),
     [
-        (0, "0B"), (1023, "1023B"), (1024, "1KiB"), (1536, "1.5KiB"), (10 * 1024, "10KiB"), (1023 * 1024, "1023KiB"),
-        (1024**2 - 1, "1MiB"), (20 * 1024**2, "20MiB"), (1024**3, "1GiB"), (5000 * 1024**3, "5000GiB"),
+        (0, "0B"), (1023, "1023B"), (1024, "1KiB"), (1536, "1.5KiB"), (10 * 1024, "10KiB"),
+        (1023 * 1024, "1023KiB"), (1024**2 - 1, "1MiB"), (20 * 1024**2, "20MiB"), (1024**3, "1GiB"), (5000 * 1024**3, "5000GiB"),
     ],
 )  # fmt: skip
 def test_a_size_is_shown_in_the_largest_unit(size: int, shown: str) -> None:
@@ -150,9 +152,7 @@ def test_a_duration_that_is_shown_is_near(seconds: float) -> None:
     words = format_duration(seconds).split()
     shown = sum(parse_duration(word) for word in words)
     last_unit = parse_duration("1" + words[-1].lstrip("0123456789."))
-    assert (
-        abs(shown - seconds) <= max(last_unit, 1.0 if last_unit <= 1 else 60.0 if last_unit == 60 else 0) * 60
-    )
+    assert abs(shown - seconds) <= last_unit
     assert len(words) <= 2
 
 
@@ -168,12 +168,8 @@ def test_a_size_that_is_shown_is_near(size: int) -> None:
 )
 def test_anything_is_read_or_refused(parse: Callable[[object], float], written: object) -> None:
     """No value of TOML or of a command line raises anything else."""
-    try:
-        value = parse(written)
-    except InvalidQuantity as error:
-        assert error.value is written
-    else:
-        assert 0 <= value < math.inf
+    with suppress(InvalidQuantity):
+        assert 0 <= parse(written) < math.inf
 
 
 def parse_size_roughly(shown: str) -> float:
