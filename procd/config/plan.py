@@ -72,6 +72,8 @@ def compare(old: Configuration, new: Configuration) -> Plan:
 _IN_PLACE = frozenset(key.name.partition(".")[0] for key in keys_of(ProgramTable) if key.in_place)
 
 _RENAMED = {
+    "kind": "type",
+    "stop_steps": "stop",
     "inherit": "inherit_environment",
     "success": "success_exit_status",
     "stdout_log": "log",
@@ -101,7 +103,11 @@ def _differing_keys(old: ProgramSpec, new: ProgramSpec) -> tuple[str, ...]:
         if before == after or field.name in _NOT_KEYS:
             continue
         keys |= _credential_keys(before, after) if field.name == "credentials" else {key_of_field(field.name)}
-    return tuple(sorted(keys, key=_ORDER.__getitem__))
+    return _in_order(keys)
+
+
+def _in_order(keys: set[str]) -> tuple[str, ...]:
+    return tuple(sorted(keys, key=lambda key: (_ORDER.get(key, len(_ORDER)), key)))
 
 
 def _credential_keys(old: Credentials | None, new: Credentials | None) -> set[str]:
@@ -119,7 +125,7 @@ def _credential_keys(old: Credentials | None, new: Credentials | None) -> set[st
 
 def _daemon_changes(old: DaemonSpec, new: DaemonSpec) -> list[Change]:
     names = [field.name for field in fields(DaemonSpec) if getattr(old, field.name) != getattr(new, field.name)]
-    keys = sorted((key_of_field(name) for name in names), key=_ORDER.__getitem__)
+    keys = _in_order({key_of_field(name) for name in names})
     control = tuple(key for key in keys if key in _CONTROL_KEYS)
     daemon = tuple(key for key in keys if key not in _CONTROL_KEYS)
     return [

@@ -82,6 +82,8 @@ def _finish(schema: dict[str, Any], kind: type[Table]) -> None:
             entry.update(members[0])
         elif members:
             entry["anyOf"] = members
+        if isinstance(default, tuple):
+            entry["default"] = list(default)
         if default is None:
             entry.pop("default", None)
         elif type(default) in _SCHEMAS_OF_VALUES:

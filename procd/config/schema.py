@@ -75,7 +75,7 @@ class LogTable(Table, frozen=True):
 
     path: Annotated[
         str | None,
-        _key("the file that output is appended to; stderr of its own goes beside it, to `NAME.err.log`"),
+        _key("where output is appended, else `${log_dir}/NAME.log`; stderr of its own goes to `NAME.err.log`"),
     ] = None
 
 

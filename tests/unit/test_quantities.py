@@ -88,8 +88,8 @@ def test_a_signal_has_a_name_or_a_number(written: object, number: int) -> None:
 
 @pytest.mark.parametrize(
     "written",
-    ["", "SIG", "FOO", "0", "65", "SIGSIGTERM", "RTMIN+31", "RTMIN+", "RTMIN-1", "-9", "\u0669", "9" * 5000, 0, 65,
-     -1, HUGE, 9.0, True, None, ["TERM"], "TERM "],
+    ["", "SIG", "FOO", "0", "65", "SIGSIGTERM", "RTMIN+31", "RTMIN+", "RTMIN-1", "-9", "\u0669", "9" * 5000, 0,
+     65, -1, HUGE, 9.0, True, None, ["TERM"], "TERM "],
 )  # fmt: skip
 def test_what_is_no_signal_is_refused(written: object) -> None:
     """0 among it, which kill(2) takes for a question."""
@@ -125,8 +125,8 @@ def test_a_name_that_is_shown_can_be_written(number: int) -> None:
     [
         (0, "0ms"), (-1, "0ms"), (0.0004, "0ms"), (0.25, "250ms"), (0.9994, "999ms"), (0.9996, "1s"), (1, "1s"),
         (4.24, "4.2s"), (9.94, "9.9s"), (9.96, "10s"), (59.4, "59s"), (59.6, "1m"), (61, "1m 1s"),
-        (200, "3m 20s"), (3599.7, "1h"), (7500, "2h 5m"), (86399.9, "1d"), (86400 * 12 + 3600 * 3 + 60, "12d 3h"),
-        (86400 * 400, "400d"),
+        (200, "3m 20s"), (3599.7, "1h"), (7500, "2h 5m"), (86399.9, "1d"),
+        (86400 * 12 + 3600 * 3 + 60, "12d 3h"), (86400 * 400, "400d"),
     ],
 )  # fmt: skip
 def test_a_duration_is_shown_in_two_units_at_most(seconds: float, shown: str) -> None:
@@ -138,7 +138,8 @@ def test_a_duration_is_shown_in_two_units_at_most(seconds: float, shown: str) ->
     ("size", "shown"),
     [
         (0, "0B"), (1023, "1023B"), (1024, "1KiB"), (1536, "1.5KiB"), (10 * 1024, "10KiB"),
-        (1023 * 1024, "1023KiB"), (1024**2 - 1, "1MiB"), (20 * 1024**2, "20MiB"), (1024**3, "1GiB"), (5000 * 1024**3, "5000GiB"),
+        (1023 * 1024, "1023KiB"), (1024**2 - 1, "1MiB"), (20 * 1024**2, "20MiB"),
+        (1024**3, "1GiB"), (5000 * 1024**3, "5000GiB"),
     ],
 )  # fmt: skip
 def test_a_size_is_shown_in_the_largest_unit(size: int, shown: str) -> None:

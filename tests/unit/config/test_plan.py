@@ -1,0 +1,201 @@
+"""The plan from one configuration to another."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from procd.config.plan import Change, Kind, Plan, compare, key_of_field
+from procd.config.reference import keys_of
+from procd.config.schema import ControlTable, DaemonTable, ProgramTable
+from procd.config.spec import (
+    Backoff,
+    Configuration,
+    Credentials,
+    DaemonSpec,
+    Input,
+    LogSpec,
+    Output,
+    ProgramSpec,
+    Restart,
+    StopScope,
+    Success,
+)
+
+if TYPE_CHECKING:
+    from tests.unit.config.conftest import Site
+
+DAEMON = DaemonSpec(runtime_dir="/r", state_dir="/s", log_dir="/l", socket="/r/procd.sock")
+ANN = Credentials(1, 1, (1,), "ann", "/home/ann", "/bin/sh")
+WEB = ProgramSpec(
+    name="web", program="web", command=("web",), credentials=ANN, stdout_log=LogSpec("/l/web.log")
+)
+
+
+def configuration(*programs: ProgramSpec, daemon: DaemonSpec = DAEMON) -> Configuration:
+    """A configuration of these programs."""
+    return Configuration(daemon=daemon, programs={spec.name: spec for spec in programs})
+
+
+def change_of(**differences: Any) -> Change:  # noqa: ANN401 - the value of any field
+    """The only change when WEB differs in these fields."""
+    (change,) = compare(configuration(WEB), configuration(dataclasses.replace(WEB, **differences))).changes
+    assert change.name == "web"
+    return change
+
+
+def named(name: str, **differences: Any) -> ProgramSpec:  # noqa: ANN401 - the value of any field
+    """A program with this name."""
+    return dataclasses.replace(WEB, name=name, **differences)
+
+
+def test_nothing_changes_between_equal_configurations() -> None:
+    """A reload of an unchanged file touches nothing."""
+    plan = compare(configuration(WEB), configuration(dataclasses.replace(WEB)))
+    assert plan == Plan(())
+    assert not plan
+
+
+@pytest.mark.parametrize(
+    ("differences", "keys"),
+    [
+        ({"restart": Restart.NEVER}, ("restart",)),
+        ({"success": Success(frozenset({3}))}, ("success_exit_status",)),
+        ({"min_uptime_s": 2.0}, ("min_uptime",)),
+        ({"backoff": Backoff(factor=3.0)}, ("backoff",)),
+        ({"stop_signal": 2}, ("stop_signal",)),
+        ({"stop_timeout_s": 2.0}, ("stop_timeout",)),
+        ({"stop_scope": StopScope.PROCESS}, ("stop_scope",)),
+        ({"description": "x"}, ("description",)),
+        ({"groups": ("x",)}, ("groups",)),
+        ({"autostart": False}, ("autostart",)),
+        (
+            {"stop_signal": 2, "autostart": False, "description": "x"},
+            ("description", "autostart", "stop_signal"),
+        ),
+    ],
+)
+def test_what_procd_decides_changes_in_place(differences: dict[str, Any], keys: tuple[str, ...]) -> None:
+    """The process never sees these keys, so it need not end for them."""
+    assert change_of(**differences) == Change("web", Kind.UPDATE, keys)
+
+
+@pytest.mark.parametrize(
+    ("differences", "keys"),
+    [
+        ({"command": ("x",)}, ("command",)),
+        ({"directory": "/x"}, ("directory",)),
+        ({"umask": 0}, ("umask",)),
+        ({"environment": (("A", "1"),)}, ("environment",)),
+        ({"inherit": False}, ("inherit_environment",)),
+        ({"credentials": None}, ("user",)),
+        ({"credentials": dataclasses.replace(ANN, uid=2)}, ("user",)),
+        ({"credentials": dataclasses.replace(ANN, gid=2)}, ("group",)),
+        ({"credentials": dataclasses.replace(ANN, gid=2, groups=())}, ("group", "supplementary_groups")),
+        ({"stdin": Input.PIPE}, ("stdin",)),
+        ({"stdout": Output.NULL}, ("stdout",)),
+        ({"stderr": Output.NULL}, ("stderr",)),
+        ({"stdout_log": LogSpec("/x"), "stderr_log": LogSpec("/y")}, ("log",)),
+        ({"restart": Restart.NEVER, "umask": 0}, ("umask", "restart")),
+    ],
+)
+def test_what_the_process_was_started_with_needs_a_restart(
+    differences: dict[str, Any], keys: tuple[str, ...]
+) -> None:
+    """One such key is enough; all that differ are named, in the order of the documentation."""
+    assert change_of(**differences) == Change("web", Kind.RESTART, keys)
+
+
+def test_programs_come_and_go_in_a_fixed_order() -> None:
+    """Procd itself, then what goes, then the rest as it stands in the new file."""
+    old = configuration(named("a"), named("b"), named("c"), named("d"))
+    new = configuration(
+        named("e"),
+        named("d", umask=0),
+        named("b", autostart=False),
+        daemon=dataclasses.replace(DAEMON, log_dir="/x"),
+    )
+    assert compare(old, new).changes == (
+        Change("[daemon]", Kind.DAEMON, ("log_dir",)),
+        Change("a", Kind.REMOVE),
+        Change("c", Kind.REMOVE),
+        Change("e", Kind.ADD),
+        Change("d", Kind.RESTART, ("umask",)),
+        Change("b", Kind.UPDATE, ("autostart",)),
+    )
+    assert compare(old, new).of_kind(Kind.REMOVE) == (Change("a", Kind.REMOVE), Change("c", Kind.REMOVE))
+
+
+def test_the_order_of_programs_is_no_difference() -> None:
+    """Moving a table in the file restarts nothing."""
+    assert not compare(configuration(named("a"), named("b")), configuration(named("b"), named("a")))
+
+
+@pytest.mark.parametrize(
+    ("differences", "changes"),
+    [
+        ({"shutdown_timeout_s": 3.0}, (Change("[daemon]", Kind.DAEMON, ("shutdown_timeout",)),)),
+        ({"socket_mode": 0o660}, (Change("[control]", Kind.DAEMON, ("mode",)),)),
+        (
+            {"socket": "/x", "log_level": "debug", "runtime_dir": "/x"},
+            (
+                Change("[daemon]", Kind.DAEMON, ("runtime_dir", "log_level")),
+                Change("[control]", Kind.DAEMON, ("socket",)),
+            ),
+        ),
+    ],
+)
+def test_procds_own_keys_are_named_by_table(differences: dict[str, Any], changes: tuple[Change, ...]) -> None:
+    """The names of the tables are no names of programs."""
+    new = configuration(daemon=dataclasses.replace(DAEMON, **differences))
+    assert compare(configuration(), new).changes == changes
+
+
+def test_only_the_difference_in_instances_changes(site: Site) -> None:
+    """Supervisord restarted all of them (issues 504 and 177)."""
+    text = '[programs.web]\ncommand = ["/bin/true"]\ninstances = %d\n'
+    three, five = site.load(text % 3), site.load(text % 5)
+    assert compare(three, five).changes == (Change("web@3", Kind.ADD), Change("web@4", Kind.ADD))
+    assert compare(five, three).changes == (Change("web@3", Kind.REMOVE), Change("web@4", Kind.REMOVE))
+
+
+def test_every_key_of_the_schema_is_one_of_a_spec() -> None:
+    """A key that is added to the schema and forgotten in the spec would be accepted and do nothing."""
+    fields_of_program = {key_of_field(field.name) for field in fields(ProgramSpec)}
+    by_other_fields = {"shell", "instances", "environment_files", "user", "group", "supplementary_groups"}
+    keys = {key.name.partition(".")[0] for key in keys_of(ProgramTable)}
+    assert keys - by_other_fields <= fields_of_program
+    fields_of_daemon = {key_of_field(field.name) for field in fields(DaemonSpec)}
+    keys = {key.name for table in (DaemonTable, ControlTable) for key in keys_of(table)}
+    assert keys - {"include"} == fields_of_daemon
+
+
+PROGRAMS = st.lists(
+    st.builds(
+        named,
+        st.sampled_from("abcd"),
+        umask=st.sampled_from([0, 1]),
+        autostart=st.booleans(),
+        credentials=st.sampled_from([None, ANN, dataclasses.replace(ANN, groups=())]),
+    )
+).map(lambda programs: configuration(*programs))
+
+
+@given(PROGRAMS, PROGRAMS)
+def test_a_plan_leads_from_the_old_to_the_new(old: Configuration, new: Configuration) -> None:
+    """Carried out change by change it makes the new programs, and it never touches one that is the same."""
+    programs = dict(old.programs)
+    for change in compare(old, new).changes:
+        if change.kind is Kind.REMOVE:
+            del programs[change.name]
+        else:
+            assert programs.get(change.name) != new.programs[change.name]
+            assert (change.name in programs) is (change.kind is not Kind.ADD)
+            assert bool(change.keys) is (change.kind is not Kind.ADD)
+            programs[change.name] = new.programs[change.name]
+    assert programs == new.programs
