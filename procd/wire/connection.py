@@ -20,14 +20,20 @@ if TYPE_CHECKING:
 
 
 class _Direction(NamedTuple):
-    """What may be said in one direction."""
+    """What may be said in one direction.
+
+    `walked`: what we say is looked at as closely as what we hear.  Requests are: they hold what people gave.
+    Replies and streams are made by the daemon alone, and to walk over the records of a thousand programs would
+    take six times as long as to encode them, while everything else waits.
+    """
 
     limits: Limits
     kinds: tuple[type[Message], ...]
+    walked: bool
 
 
-_TO_DAEMON = _Direction(REQUEST_LIMITS, (Request,))
-_TO_CLIENT = _Direction(REPLY_LIMITS, (Response, Notification))
+_TO_DAEMON = _Direction(REQUEST_LIMITS, (Request,), walked=True)
+_TO_CLIENT = _Direction(REPLY_LIMITS, (Response, Notification), walked=False)
 
 
 class Connection:
@@ -84,18 +90,22 @@ class Connection:
     def send(self, message: Message) -> bytes:
         """The bytes that say `message` to the peer.
 
-        Raises LocalProtocolError for what the peer would refuse: then nothing must be sent.
+        Raises LocalProtocolError for what cannot be encoded or is too large, and in a request for all that the
+        peer would refuse: then nothing must be sent.
         """
         if not isinstance(message, self._outgoing.kinds):
             raise LocalProtocolError(f"a {type(message).__name__.lower()} is not sent in this direction")
         array = to_array(message)
         try:
             frame: bytes = msgpack.packb(array, use_bin_type=True)
-            # What we refuse from a peer we must not send: the bounds, text keys, no extension types, …
-            FrameScanner(self._outgoing.limits).end_of_frame(frame)
-            from_array(array)
+            if self._outgoing.walked:
+                # What we refuse from a peer we must not send: the bounds, text keys, no extension types, …
+                FrameScanner(self._outgoing.limits).end_of_frame(frame)
+                from_array(array)
         except (TypeError, ValueError, OverflowError, RemoteProtocolError) as error:
             raise LocalProtocolError(f"cannot be sent: {error}") from error
+        if len(frame) > self._outgoing.limits.frame_bytes:
+            raise LocalProtocolError(f"cannot be sent: a frame of {len(frame)} bytes")
         return frame
 
     def _messages(self) -> Iterator[Message]:

@@ -10,6 +10,7 @@ from procd.wire import (
     MAX_CHUNK_BYTES,
     MAX_METHOD_LENGTH,
     MAX_REQUEST_ID,
+    REPLY_LIMITS,
     REQUEST_LIMITS,
     Connection,
     Message,
@@ -204,6 +205,15 @@ def test_what_the_peer_would_refuse_is_not_sent(message: Message, complaint: str
     """A mistake of ours is found where it is made, not on the other side."""
     with pytest.raises(LocalProtocolError, match=complaint):
         Connection.of_client().send(message)
+
+
+def test_a_reply_that_is_too_large_is_not_sent() -> None:
+    """The one bound that what the daemon says could pass by itself: a client would hang up on it."""
+    chunks = [bytes(MAX_CHUNK_BYTES)] * (REPLY_LIMITS.frame_bytes // MAX_CHUNK_BYTES)
+    with pytest.raises(LocalProtocolError, match="a frame of 16778"):
+        Connection.of_daemon().send(Response(1, None, chunks))
+    with pytest.raises(LocalProtocolError, match="surrogates"):
+        Connection.of_daemon().send(Response(1, None, "\udcff"))
 
 
 def test_a_full_chunk_can_be_sent() -> None:
