@@ -4,6 +4,6 @@ The face of this room is `Logs`: attach a read end to a log, ask how far a log r
 Whoever follows a program reads its log *file* up to that offset.
 """
 
-from procd.output.logs import STREAMS, Logs, StreamKey
+from procd.output.logs import STREAMS, Logs, StreamKey, Watcher
 
-__all__ = ["STREAMS", "Logs", "StreamKey"]
+__all__ = ["STREAMS", "Logs", "StreamKey", "Watcher"]

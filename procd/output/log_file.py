@@ -22,7 +22,7 @@ class LogFile:
     that somebody truncated is continued at its new end.
     """
 
-    __slots__ = ("_fd", "_splices", "path", "size")
+    __slots__ = ("_fd", "_rest", "_splices", "path", "size")
 
     def __init__(self, path: str) -> None:
         """Open the log, make it and its directory if there is none.
@@ -40,15 +40,19 @@ class LogFile:
             raise OSError(errno.ENOTSUP, "a log has to be a regular file", path)
         self.size = found.st_size
         self._splices = True
+        #: What was read where splice is refused, and could not be written yet.
+        self._rest = memoryview(b"")
 
     def take_from(self, pipe: int, at_most: int) -> int:
         """Move what is in a non-blocking pipe to the end of the file.
 
         Returns the bytes moved, 0 at the end of the pipe.  Raises BlockingIOError when the pipe is empty, and
-        OSError when the file cannot take more (ENOSPC, EIO, …); then nothing has left the pipe, or what has
-        left it is in the file.
+        OSError when the file cannot take more (ENOSPC, EIO, …); what has left the pipe then is in the file, or
+        is kept and goes first next time.
         """
         self.size = os.lseek(self._fd, 0, os.SEEK_END)
+        if self._rest:
+            return self._write_rest()
         if self._splices:
             try:
                 moved = os.splice(pipe, self._fd, at_most)
@@ -59,18 +63,20 @@ class LogFile:
             else:
                 self.size += moved
                 return moved
-        return self._copy_from(pipe, at_most)
+        # Read and write: the bytes in between are only in this process.
+        self._rest = memoryview(os.read(pipe, min(at_most, 65536)))
+        return self._write_rest()
 
-    def _copy_from(self, pipe: int, at_most: int) -> int:
-        """Read and write, where splice is refused: the bytes in between are only in this process."""
-        chunk = os.read(pipe, min(at_most, 65536))
-        view = memoryview(chunk)
-        while view:
-            written = os.write(self._fd, view)
+    def _write_rest(self) -> int:
+        """Write what was read; returns how much that was."""
+        size = len(self._rest)
+        while self._rest:
+            written = os.write(self._fd, self._rest)
             self.size += written
-            view = view[written:]
-        return len(chunk)
+            self._rest = self._rest[written:]
+        return size
 
-    def close(self) -> None:
-        """Give the descriptor back."""
+    def close(self) -> int:
+        """Give the descriptor back; returns how many bytes were read and could not be written."""
         os.close(self._fd)
+        return len(self._rest)

@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import os
 import termios
+from collections.abc import Callable  # noqa: TC003 - the fields of a NamedTuple are looked up
 from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
@@ -18,7 +19,6 @@ from procd.output.log_file import LogFile
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
 
 log = structlog.get_logger()
 
@@ -48,76 +48,133 @@ def unread_bytes(pipe: int) -> int:
     return count[0]
 
 
+class Watcher(NamedTuple):
+    """Who wants to know of a log: that it has `grown`, and, once and last, why it is `over`."""
+
+    grown: Callable[[], None]
+    over: Callable[[str], None]
+
+
 class _Log:
-    """A log and its pumps: at most one pump for each life of the program that still has the pipe open."""
+    """A log and its pumps: one for each life of the program that still has the pipe open, the oldest first.
 
-    __slots__ = ("file", "key", "pumps", "watchers")
+    A file that cannot take more holds all of them: were each to try again by itself, what a new life wrote
+    could come before what an old one left behind.
+    """
 
-    def __init__(self, key: StreamKey, file: LogFile, watchers: list[Callable[[], None]]) -> None:
+    __slots__ = ("_failed", "_loop", "_retry", "file", "key", "pumps", "watchers")
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, key: StreamKey, file: LogFile, watchers: list[Watcher]
+    ) -> None:
+        self._loop = loop
+        self._retry: asyncio.TimerHandle | None = None
+        self._failed = False
         self.key = key
         self.file = file
         self.pumps: list[_Pump] = []
         self.watchers = watchers
 
+    @property
+    def waits(self) -> bool:
+        """Whether the file could not take more a moment ago."""
+        return self._retry is not None
+
+    def drain(self) -> None:
+        """Move what is in the pipes now, the oldest first."""
+        for pump in tuple(self.pumps):
+            for _ in range(DRAIN_TURNS):
+                if not pump.turn():
+                    break
+
+    def moved(self) -> None:
+        """Say that the file took something."""
+        if self._failed:
+            self._failed = False
+            log.info("log is written again", program=self.key.program, path=self.file.path)
+        for watcher in tuple(self.watchers):
+            watcher.grown()
+
+    def pause(self, error: OSError) -> None:
+        """Leave the bytes in the pipes, where the program waits with them, and try again later."""
+        for pump in self.pumps:
+            self._loop.remove_reader(pump.fd)
+        self._retry = self._loop.call_later(RETRY_S, self._resume)
+        if not self._failed:
+            self._failed = True
+            log.error(
+                "log cannot be written",
+                program=self.key.program, path=self.file.path, reason=error.strerror,
+            )  # fmt: skip
+
+    def _resume(self) -> None:
+        self._retry = None
+        for pump in self.pumps:
+            self._loop.add_reader(pump.fd, pump.turn)
+        self.drain()
+
+    def end(self, reason: str) -> None:
+        """Tell everybody that this log is over."""
+        watchers = tuple(self.watchers)
+        self.watchers.clear()
+        for watcher in watchers:
+            watcher.over(reason)
+
+    def close(self) -> None:
+        """Move what can be moved, and let go of the pipes and the file."""
+        self.drain()
+        for pump in tuple(self.pumps):
+            pump.close()
+        if self._retry is not None:
+            self._retry.cancel()
+        self.replace_file(None)
+
+    def replace_file(self, file: LogFile | None) -> None:
+        """Go on in another file, or in none."""
+        self.lost(self.file.close())
+        if file is not None:
+            self.file = file
+
+    def lost(self, count: int) -> None:
+        """Take note of output that is in no log."""
+        if count:
+            log.error("output lost", program=self.key.program, path=self.file.path, bytes=count)
+
 
 class _Pump:
     """Moves one pipe into one log until the pipe ends."""
 
-    __slots__ = ("_failed", "_log", "_loop", "_retry", "fd")
+    __slots__ = ("_log", "_loop", "fd")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, target: _Log, fd: int) -> None:
         self._loop = loop
         self._log = target
-        self._retry: asyncio.TimerHandle | None = None
-        self._failed = False
         self.fd = fd
-        loop.add_reader(fd, self.turn)
+        if not target.waits:
+            loop.add_reader(fd, self.turn)
 
     def turn(self) -> bool:
         """Move what is there; return whether more may be there."""
         target = self._log
-        if self._retry is not None:
+        if target.waits:
             return False
         try:
             moved = target.file.take_from(self.fd, TURN_BYTES)
         except BlockingIOError:
             return False
         except OSError as error:
-            self._pause(error)
+            target.pause(error)
             return False
-        if self._failed:
-            self._failed = False
-            log.info("log is written again", program=target.key.program, path=target.file.path)
         if moved == 0:
             self.close()
             return False
-        for watcher in tuple(target.watchers):
-            watcher()
+        target.moved()
         return True
-
-    def _pause(self, error: OSError) -> None:
-        """Leave the bytes in the pipe, where the program waits with them, and try again later."""
-        self._loop.remove_reader(self.fd)
-        self._retry = self._loop.call_later(RETRY_S, self._resume)
-        if not self._failed:
-            self._failed = True
-            log.error(
-                "log cannot be written",
-                program=self._log.key.program, path=self._log.file.path, reason=error.strerror,
-            )  # fmt: skip
-
-    def _resume(self) -> None:
-        self._retry = None
-        self._loop.add_reader(self.fd, self.turn)
 
     def close(self) -> None:
         """Let go of the pipe."""
-        if self._retry is not None:
-            self._retry.cancel()
         self._loop.remove_reader(self.fd)
-        lost = unread_bytes(self.fd)
-        if lost:
-            log.error("output lost", program=self._log.key.program, path=self._log.file.path, bytes=lost)
+        self._log.lost(unread_bytes(self.fd))
         os.close(self.fd)
         self._log.pumps.remove(self)
 
@@ -129,7 +186,7 @@ class Logs:
         self._loop = loop
         self._logs: dict[StreamKey, _Log] = {}
         #: Kept apart from the logs: one may wait for the first byte of a program that was never started.
-        self._watchers: dict[StreamKey, list[Callable[[], None]]] = {}
+        self._watchers: dict[StreamKey, list[Watcher]] = {}
 
     def open(self, key: StreamKey, path: str) -> None:
         """Make sure that a stream has its log open at `path`.
@@ -141,10 +198,11 @@ class Logs:
             return
         file = LogFile(path)
         if present is None:
-            self._logs[key] = _Log(key, file, self._watchers.setdefault(key, []))
+            self._logs[key] = _Log(self._loop, key, file, self._watchers.setdefault(key, []))
         else:
-            present.file.close()
-            present.file = file
+            present.drain()
+            present.replace_file(file)
+            present.end(f"the log goes on in {path}")
 
     def attach(self, key: StreamKey, read_end: int) -> None:
         """Take a non-blocking read end of a pipe over: it is moved into the log until it ends, then closed."""
@@ -154,10 +212,8 @@ class Logs:
     def drain(self, key: StreamKey) -> None:
         """Move now what a dead program left in its pipes, so that it stands before what comes next."""
         target = self._logs.get(key)
-        for pump in tuple(target.pumps) if target else ():
-            for _ in range(DRAIN_TURNS):
-                if not pump.turn():
-                    break
+        if target is not None:
+            target.drain()
 
     def drain_program(self, program: str) -> None:
         """Drain all streams of a program."""
@@ -178,8 +234,8 @@ class Logs:
         target = self._logs.get(key)
         return target.file.size if target else 0
 
-    def watch(self, key: StreamKey, watcher: Callable[[], None]) -> Callable[[], None]:
-        """Call `watcher` whenever the log has grown, or is closed; call what is returned to end that."""
+    def watch(self, key: StreamKey, watcher: Watcher) -> Callable[[], None]:
+        """Tell `watcher` of a log, also of one that does not exist yet; call what is returned to end that."""
         watchers = self._watchers.setdefault(key, [])
         watchers.append(watcher)
 
@@ -193,12 +249,11 @@ class Logs:
         """Close the logs of a program that was removed, after what is left in its pipes."""
         for stream in STREAMS:
             key = StreamKey(program, stream)
-            self.detach(key)
             target = self._logs.pop(key, None)
             if target is not None:
-                target.file.close()
+                target.close()
             for watcher in self._watchers.pop(key, ()):
-                watcher()
+                watcher.over("the program was removed")
 
     def close(self) -> None:
         """Drain and close everything."""
