@@ -1,7 +1,8 @@
 """One client: its requests in, answers and streams out, and its bounds.
 
 Owns a connection's memory: what is received and not yet answered, and what is sent and not yet read.  A client
-that sends faster than it is answered, or does not read, is simply not read from any more.
+that sends faster than it is answered, or does not read, is simply not read from any more.  One that is gone is
+noticed all the same (`hangup`).
 """
 
 from __future__ import annotations
@@ -14,13 +15,22 @@ import structlog
 
 from procd.control.access import CHANGING, Peer, Right, require
 from procd.control.methods import METHODS, Call
-from procd.control.parameters import checked
+from procd.control.parameters import MAX_NAME_LENGTH, checked
 from procd.control.streams import Streams
-from procd.errors import Failed, LocalProtocolError, Refusal, RemoteProtocolError, TooLarge, UnknownMethod
+from procd.errors import (
+    BadRequest,
+    Failed,
+    LocalProtocolError,
+    Refusal,
+    RemoteProtocolError,
+    TooLarge,
+    UnknownMethod,
+)
 from procd.wire import Connection as Wire
 from procd.wire import Notification, Request, Response
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Awaitable, Iterator
 
     from procd.control.daemon import Daemon
@@ -37,6 +47,10 @@ OUT_HIGH_BYTES = 256 * 1024
 OUT_LOW_BYTES = 64 * 1024
 #: Seconds that the rest of a frame may take, so that half a frame cannot be held for ever.
 HALF_FRAME_S = 30.0
+#: Seconds that a peer may take to read what it was sent before its connection was closed.
+LINGER_S = 5.0
+#: Seconds that requests of one connection may take before the loop gets its turn.
+TURN_S = 0.01
 
 
 class Connection(asyncio.Protocol):
@@ -51,8 +65,11 @@ class Connection(asyncio.Protocol):
         self._room = asyncio.Event()
         self._room.set()
         self._streams = Streams(self)
-        self._half_frame: asyncio.TimerHandle | None = None
+        #: When the patience with half a frame, or with a peer that does not read its last answers, is over.
+        self._patience: asyncio.TimerHandle | None = None
+        #: The peer says no more; it is gone.
         self._ended = False
+        self._gone = False
 
     # What the loop calls
 
@@ -61,9 +78,10 @@ class Connection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - the loop's promise for streams
         self._transport = transport
         transport.set_write_buffer_limits(OUT_HIGH_BYTES, OUT_LOW_BYTES)
-        self._peer = Peer.of(transport.get_extra_info("socket"))
+        self._socket: socket.socket = transport.get_extra_info("socket")
+        self._peer = Peer.of(self._socket)
         self._call = Call(self._daemon, self._peer, self._streams)
-        self._server.opened(self)
+        self._server.opened(self, self._socket.fileno())
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget what it had asked for; what was carried out stays carried out."""
@@ -73,8 +91,8 @@ class Connection(asyncio.Protocol):
         for task in tuple(self._in_flight):
             task.cancel()
         self._room.set()
-        self._await_rest_of_frame(waiting=False)
-        self._server.closed(self)
+        self._lose_patience_in(None)
+        self._server.closed(self, self._socket.fileno())
 
     def data_received(self, data: bytes) -> None:
         """Take what came, and serve what it completes."""
@@ -84,8 +102,17 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The peer says no more, but may still listen."""
         self._ended = True
+        self._lose_patience_in(None)
+        if self._gone:
+            return False
         self._close_if_done()
         return not self._transport.is_closing()
+
+    def hung_up(self) -> None:
+        """The peer is gone.  What it sent before is served, if it is still being read."""
+        self._gone = True
+        if self._ended or not self._transport.is_reading():
+            self._transport.abort()
 
     def pause_writing(self) -> None:
         """The peer does not read."""
@@ -100,20 +127,39 @@ class Connection(asyncio.Protocol):
 
     def _serve(self) -> None:
         """Serve requests while there is room for their answers, and read on when all are taken."""
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + TURN_S
         try:
             while self._may_serve():
                 message = next(self._messages, None)
                 if message is None:
-                    self._transport.resume_reading()
-                    self._await_rest_of_frame(waiting=self._wire.half_frame_bytes > 0)
+                    self._read_on()
                     return
                 assert isinstance(message, Request)  # noqa: S101 - the daemon's wire lets nothing else in
+                self._lose_patience_in(None)
                 self._begin(message)
+                if loop.time() > ends_at:
+                    loop.call_soon(self._serve)
+                    break
         except RemoteProtocolError as error:
-            self.close(TooLarge(str(error)))
+            self.close(BadRequest(f"that is not procd's protocol: {error}", "see docs/reference/protocol.md"))
             return
-        if not self._transport.is_closing():
-            self._transport.pause_reading()
+        self._read_no_more()
+
+    def _read_on(self) -> None:
+        if self._ended:
+            return
+        self._transport.resume_reading()
+        if self._wire.half_frame_bytes and self._patience is None:
+            self._lose_patience_in(HALF_FRAME_S)
+
+    def _read_no_more(self) -> None:
+        if self._transport.is_closing():
+            return
+        self._lose_patience_in(None)
+        self._transport.pause_reading()
+        if self._gone:
+            self._transport.abort()
 
     def _may_serve(self) -> bool:
         return len(self._in_flight) < MAX_IN_FLIGHT and self._room.is_set() and not self._transport.is_closing()
@@ -178,11 +224,10 @@ class Connection(asyncio.Protocol):
     def _audit(self, request: Request, outcome: str) -> None:
         method = METHODS.get(request.method)
         right = method.right if method else Right.NONE
-        # A write is audited by its first refusal only: a line for each 64 KiB would be a flood of its own.
+        # A write that is done leaves no line: one for each 64 KiB would be a flood of its own.
         if right in CHANGING and not (right is Right.WRITE and outcome == "done"):
-            programs = request.params.get("programs") or request.params.get("program")
             log.info(
-                "request", method=request.method, programs=programs, outcome=outcome,
+                "request", method=request.method, programs=_named(request.params), outcome=outcome,
                 uid=self._peer.uid, peer_pid=self._peer.pid,
             )  # fmt: skip
 
@@ -197,19 +242,31 @@ class Connection(asyncio.Protocol):
         self._send(Notification(method, params))
 
     async def room(self) -> None:
-        """Return when the peer has read enough of what it was sent."""
-        await self._room.wait()
+        """Return when the peer has read enough of what it was sent, after everybody else had a turn."""
+        await asyncio.sleep(0)
+        # Asked again after the wait: of many streams that wait, the first may have filled the room.
+        while not self._room.is_set():
+            await self._room.wait()
+
+    def stream_ended(self) -> None:
+        """Close what was kept open for a stream only."""
+        if not self._transport.is_closing():
+            self._close_if_done()
 
     # Ending
 
-    def _await_rest_of_frame(self, *, waiting: bool) -> None:
-        if not waiting and self._half_frame is not None:
-            self._half_frame.cancel()
-            self._half_frame = None
-        elif waiting and self._half_frame is None:
-            loop = asyncio.get_running_loop()
-            late = TooLarge(f"the rest of a frame did not come within {HALF_FRAME_S:g} s")
-            self._half_frame = loop.call_later(HALF_FRAME_S, self.close, late)
+    def _lose_patience_in(self, seconds: float | None) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+        if seconds is not None:
+            self._patience = asyncio.get_running_loop().call_later(seconds, self._on_impatience)
+
+    def _on_impatience(self) -> None:
+        if self._transport.is_closing():
+            self._transport.abort()
+        else:
+            self.close(TooLarge(f"the rest of a frame did not come within {HALF_FRAME_S:g} s"))
 
     def _close_if_done(self) -> None:
         if self._ended and not self._in_flight and not self._streams.any():
@@ -218,4 +275,13 @@ class Connection(asyncio.Protocol):
     def close(self, reason: Refusal) -> None:
         """Say why, and close when that was sent."""
         self.notify("closing", [reason.to_wire()])
+        self._streams.close()
         self._transport.close()
+        self._lose_patience_in(LINGER_S)
+
+
+def _named(params: dict[str, Any]) -> list[str]:
+    """What a request names as its programs, as far as it goes into a line: nobody has checked it yet."""
+    named = params.get("programs", params.get("program"))
+    words = named if isinstance(named, list) else [named]
+    return [word[:MAX_NAME_LENGTH] for word in words[:16] if isinstance(word, str)]

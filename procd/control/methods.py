@@ -64,6 +64,9 @@ class Call:
 
         Raises NoSuchProgram, and BadRequest for a pattern that means several.
         """
+        program = self.daemon.runtime.machine.programs.get(sent["program"])
+        if program is not None:
+            return program
         names = self.names({"programs": [sent["program"]]})
         if not names:
             raise NoSuchProgram("there are no programs", "add one to the configuration and reload")
@@ -168,7 +171,7 @@ def _close(call: Call, sent: dict[str, Any]) -> Answer:
     return {}
 
 
-def _logs(call: Call, sent: dict[str, Any]) -> Answer:
+async def _logs(call: Call, sent: dict[str, Any]) -> Answer:
     program = call.program(sent)
     stream = sent.get("stream", "stdout")
     spec = program.spec
@@ -185,8 +188,8 @@ def _logs(call: Call, sent: dict[str, Any]) -> Answer:
         call.daemon.runtime.around.logs, StreamKey(program.name, stream), kept.path,
         follow=sent.get("follow", False),
     )  # fmt: skip
-    source.start_at(lines=sent.get("lines"), offset=sent.get("offset"))
-    return {"stream": call.streams.begin(source)}
+    await source.start_at(lines=sent.get("lines"), offset=sent.get("offset"))
+    return {"stream": call.streams.begin(source), "offset": source.offset}
 
 
 #: What `wait` can wait for.

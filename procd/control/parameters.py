@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: More patterns than programs are a mistake of the client.
 MAX_PATTERNS = 1024
+#: Characters of a name or pattern: four times the longest name, and short enough to be quoted in an answer.
+MAX_NAME_LENGTH = 256
 
 
 class Kind(NamedTuple):
@@ -61,10 +63,10 @@ def checked(method: str, parameters: tuple[Parameter, ...], sent: Mapping[str, A
 
 
 def _unknown(method: str, name: str, known: list[str]) -> BadRequest:
-    near = difflib.get_close_matches(name, known, 1)
+    near = difflib.get_close_matches(name[:64], known, 1)
     takes = f"it takes {', '.join(known)}" if known else "it takes none"
     hint = f"did you mean {near[0]!r}?" if near else takes
-    return BadRequest(f"{method} has no parameter {name[:64]!r}", hint)
+    return BadRequest(f"{method} has no parameter {name[:64]!a}", hint)
 
 
 def _brief(value: object) -> str:
@@ -73,7 +75,7 @@ def _brief(value: object) -> str:
 
 
 def _text(value: object) -> str:
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_NAME_LENGTH:
         raise ValueError
     return value
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from procd.control.connection import Connection
+from procd.control.hangup import HangUps
 from procd.errors import ShuttingDown, TooLarge
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class ControlServer:
         self._daemon = daemon
         self._connections: set[Connection] = set()
         self._server: asyncio.Server | None = None
+        self._hang_ups: HangUps
         self._path = ""
 
     async def listen(self, loop: asyncio.AbstractEventLoop, path: str, mode: int) -> None:
@@ -45,23 +47,29 @@ class ControlServer:
         Raises OSError where it cannot be bound.
         """
         listener = _bind(path, mode)
-        self._server = await loop.create_unix_server(lambda: Connection(self._daemon, self), sock=listener)
+        self._hang_ups = HangUps(loop)
         self._path = path
+        self._server = await loop.create_unix_server(
+            lambda: Connection(self._daemon, self), sock=listener, backlog=BACKLOG
+        )
 
-    def opened(self, connection: Connection) -> None:
+    def opened(self, connection: Connection, fd: int) -> None:
         """Take note of a new connection."""
         self._connections.add(connection)
+        self._hang_ups.watch(fd, connection.hung_up)
         if len(self._connections) > MAX_CONNECTIONS:
             connection.close(TooLarge(f"{MAX_CONNECTIONS} connections are open", "try again later"))
 
-    def closed(self, connection: Connection) -> None:
-        """Forget a connection."""
+    def closed(self, connection: Connection, fd: int) -> None:
+        """Forget a connection, whose socket is still open."""
         self._connections.discard(connection)
+        self._hang_ups.forget(fd)
 
     def close(self) -> None:
         """Take the socket away, and end the connections after what they were sent."""
         if self._server is not None:
             self._server.close()
+            self._hang_ups.close()
             Path(self._path).unlink(missing_ok=True)
         for connection in tuple(self._connections):
             connection.close(ShuttingDown("procd has ended"))
@@ -69,9 +77,14 @@ class ControlServer:
 
 def _bind(path: str, mode: int) -> socket.socket:
     """Make a listening socket under another name, and give it its own when nobody can be refused any more."""
+    place, name = os.path.split(path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-    unborn = f"{path}.new"
+    directory = -1
     try:
+        directory = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        # Through the descriptor, because the other name is longer than its own, which may be as long as a
+        # socket's can be (unix(7)).
+        unborn = f"/proc/self/fd/{directory}/{name[:64]}.new"
         Path(unborn).unlink(missing_ok=True)
         listener.bind(unborn)
         os.chmod(unborn, mode)  # noqa: PTH101 - as chmod(2)
@@ -80,4 +93,7 @@ def _bind(path: str, mode: int) -> socket.socket:
     except OSError:
         listener.close()
         raise
+    finally:
+        if directory >= 0:
+            os.close(directory)
     return listener

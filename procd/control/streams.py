@@ -7,12 +7,15 @@ of it at most, and reads the next when the connection has room: a slow follower 
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+import stat
 from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
 from procd.errors import Failed, TooLarge
+from procd.output import Watcher
 from procd.wire import MAX_CHUNK_BYTES
 
 if TYPE_CHECKING:
@@ -35,6 +38,9 @@ class Outlet(Protocol):
     async def room(self) -> None:
         """Return when the peer has read enough of what it was sent."""
 
+    def stream_ended(self) -> None:
+        """Take note that a stream ended by itself."""
+
 
 class LogStream:
     """One log, from a chosen place to its end, and on with it if it is followed."""
@@ -45,46 +51,61 @@ class LogStream:
         self._path = path
         self._follow = follow
         self._fd = -1
-        self._offset = 0
         self._gap = 0
+        self._over = ""
+        self.offset = 0
 
-    def start_at(self, *, lines: int | None, offset: int | None) -> None:
+    async def start_at(self, *, lines: int | None, offset: int | None) -> None:
         """Open the log and choose where to begin: the last `lines`, an `offset`, or the beginning.
 
-        A log that does not exist yet is empty.  Raises Failed when it cannot be opened.
+        A log that does not exist yet is empty.  Raises Failed when it cannot be read.
         """
-        end = self._open()
-        if offset is not None:
-            # The file is shorter than the client had read: it was cut, and what is there now is all new.
-            self._offset = offset if offset <= end else 0
-            self._gap = max(0, offset - end)
-        elif lines is not None:
-            self._offset = _start_of_last_lines(self._fd, end, lines) if self._fd >= 0 else 0
+        try:
+            end = self._open()
+            if offset is not None:
+                # The file is shorter than the client had read: it was cut, and what is there now is all new.
+                self.offset = offset if offset <= end else 0
+                self._gap = max(0, offset - end)
+            elif lines is not None and self._fd >= 0:
+                self.offset = await _start_of_last_lines(self._fd, end, lines)
+        except OSError as error:
+            self.close()
+            raise Failed(f"the log {self._path} cannot be read: {error.strerror}") from error
+        except BaseException:
+            # Whoever asked went away during the search.
+            self.close()
+            raise
 
     def _open(self) -> int:
         try:
             self._fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         except FileNotFoundError:
             return 0
-        except OSError as error:
-            raise Failed(f"the log {self._path} cannot be read: {error.strerror}") from error
-        return os.fstat(self._fd).st_size
+        found = os.fstat(self._fd)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.ENOTSUP, "it is not a regular file", self._path)
+        return found.st_size
 
     async def run(self, number: int, outlet: Outlet) -> None:
         """Send the stream as notifications until it ends."""
-        grown = asyncio.Event()
-        unwatch = self._logs.watch(self._key, grown.set) if self._follow else _nothing
+        changed = asyncio.Event()
+
+        def over(reason: str) -> None:
+            self._over = reason
+            changed.set()
+
+        unwatch = self._logs.watch(self._key, Watcher(changed.set, over)) if self._follow else _nothing
         try:
             if self._gap:
                 reason = "the log file was cut"
                 outlet.notify("stream.gap", [number, {"bytes": self._gap, "reason": reason}])
             while True:
-                grown.clear()
+                changed.clear()
                 await self._send_what_is_there(number, outlet)
-                if not self._follow:
-                    outlet.notify("stream.end", [number, {"reason": "end of log"}])
+                if not self._follow or self._over:
+                    outlet.notify("stream.end", [number, {"reason": self._over or "end of log"}])
                     return
-                await grown.wait()
+                await changed.wait()
         finally:
             unwatch()
             self.close()
@@ -94,21 +115,21 @@ class LogStream:
             self._open()
         while self._fd >= 0:
             await outlet.room()
-            chunk = os.pread(self._fd, MAX_CHUNK_BYTES, self._offset)
+            chunk = os.pread(self._fd, MAX_CHUNK_BYTES, self.offset)
             if not chunk:
                 if not self._was_cut(number, outlet):
                     return
                 continue
-            outlet.notify("stream.data", [number, {"data": chunk, "offset": self._offset}])
-            self._offset += len(chunk)
+            outlet.notify("stream.data", [number, {"data": chunk, "offset": self.offset}])
+            self.offset += len(chunk)
 
     def _was_cut(self, number: int, outlet: Outlet) -> bool:
         """Go back to the beginning of a file that somebody has truncated behind us."""
         end = os.fstat(self._fd).st_size
-        if end >= self._offset:
+        if end >= self.offset:
             return False
-        outlet.notify("stream.gap", [number, {"bytes": self._offset - end, "reason": "the log file was cut"}])
-        self._offset = 0
+        outlet.notify("stream.gap", [number, {"bytes": self.offset - end, "reason": "the log file was cut"}])
+        self.offset = 0
         return True
 
     def close(self) -> None:
@@ -122,8 +143,11 @@ def _nothing() -> None:
     """Nothing was watched."""
 
 
-def _start_of_last_lines(fd: int, end: int, lines: int) -> int:
-    """Offset of the first byte of the last `lines` lines; a last line without its newline counts as one."""
+async def _start_of_last_lines(fd: int, end: int, lines: int) -> int:
+    """Offset of the first byte of the last `lines` lines; a last line without its newline counts as one.
+
+    A log may be large and the lines many: the loop gets its turn after each piece.
+    """
     if lines == 0 or end == 0:
         return end
     position, wanted = end, lines
@@ -138,6 +162,7 @@ def _start_of_last_lines(fd: int, end: int, lines: int) -> int:
             if wanted == 0:
                 return position - size + at + 1
         position -= size
+        await asyncio.sleep(0)
     return 0
 
 
@@ -166,9 +191,10 @@ class Streams:
         return number
 
     def _forget(self, number: int, source: LogStream) -> None:
-        self._tasks.pop(number, None)
         # A task that is cancelled before its first turn never comes to its own end.
         source.close()
+        if self._tasks.pop(number, None) is not None:
+            self._outlet.stream_ended()
 
     async def _run(self, source: LogStream, number: int) -> None:
         try:
@@ -176,6 +202,9 @@ class Streams:
         except OSError as error:
             log.warning("log cannot be read", reason=str(error))
             self._outlet.notify("stream.end", [number, {"reason": f"the log cannot be read: {error.strerror}"}])
+        except Exception:
+            log.exception("stream failed")
+            self._outlet.notify("stream.end", [number, {"reason": "procd made a mistake; its log has it"}])
 
     def any(self) -> bool:
         """Whether one of them runs."""
