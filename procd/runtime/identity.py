@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import NamedTuple
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -20,11 +19,14 @@ class Usage(NamedTuple):
 def usage(pid: int) -> Usage | None:
     """Read /proc/PID/stat (proc(5)); None if the process is gone."""
     try:
-        with Path(f"/proc/{pid}/stat").open("rb", buffering=0) as file:
-            line = file.read(2048)
+        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            line = os.read(fd, 2048)
+        finally:
+            os.close(fd)
     except (FileNotFoundError, ProcessLookupError):
         return None
     # The name, in parentheses, may itself hold spaces and parentheses.
-    fields = line[line.rfind(b")") + 2 :].split()
+    fields = line[line.rfind(b")") + 2 :].split(b" ", 22)
     ticks = int(fields[11]) + int(fields[12]) + int(fields[13]) + int(fields[14])
     return Usage(ticks / _TICKS_PER_S, int(fields[21]) * _PAGE_BYTES)
