@@ -7,6 +7,7 @@ Must not know who asks.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,7 @@ class Input:
             raise _closed(self.name, 0)
         request = _Request(content)
         self._queue.append(request)
+        request.answer.add_done_callback(lambda answer: self._abandon(request) if answer.cancelled() else None)
         if len(self._queue) == 1:
             self._pipe.register_producer(self, streaming=False)
         return request.answer
@@ -67,7 +69,8 @@ class Input:
         """Everything that was on its way has arrived: answer it, send the next."""
         if self._queue and self._queue[0].ends_at is not None:
             _answer(self._queue.popleft())
-        self._drop_abandoned()
+        while self._queue and self._queue[0].answer.cancelled():
+            self._queue.popleft()
         if self._queue:
             request = self._queue[0]
             request.ends_at = self._pipe.bytes_written + len(request.content)
@@ -77,10 +80,14 @@ class Input:
         if self._closing:
             self._pipe.lose_connection()
 
-    def _drop_abandoned(self) -> None:
-        """Forget requests whose askers went away before a byte of them was sent."""
-        while self._queue and self._queue[0].answer.cancelled():
-            self._queue.popleft()
+    def _abandon(self, request: _Request) -> None:
+        """Forget a request whose asker went away before a byte of it was sent.
+
+        At once, not when its turn comes: before a program that never reads, that is never.
+        """
+        if request.ends_at is None:
+            with contextlib.suppress(ValueError):
+                self._queue.remove(request)
 
     def stop_producing(self) -> None:
         """The pipe is lost: tell everybody how far it came."""
