@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from procd.core import Cause, Restart, Start, State, Stop
-from procd.errors import TimedOut
+from procd.errors import NoSuchProgram, TimedOut
 from procd.runtime.watch import Arrival, Goal, Result, verdict
 
 if TYPE_CHECKING:
@@ -38,14 +38,14 @@ async def carry_out(
     arrivals = [_arrival(runtime, name, goal) for name in names] if wait else []
     try:
         runtime.submit(*(request(name, cause) for name in names))
-        if not wait:
+        if not wait or not names:
             return [_asked(runtime.machine.programs[name]) for name in names]
         for name, arrival in zip(names, arrivals, strict=True):
             _settle_if_there(runtime.machine.programs.get(name), arrival, goal)
         futures = [arrival.future for arrival in arrivals]
         await asyncio.wait(futures, timeout=timeout_s)
         results = [
-            arrival.future.result() if arrival.future.done() else _still(runtime, name)
+            (arrival.future.done() and arrival.future.result()) or _still(runtime, name)
             for name, arrival in zip(names, arrivals, strict=True)
         ]
         if not all(future.done() for future in futures):
@@ -102,12 +102,17 @@ def _timed_out(
 
 
 async def wait_for(runtime: Runtime, name: str, states: frozenset[State], timeout_s: float | None) -> bool:
-    """Wait until a program is in one of `states`; return whether that came true in time."""
+    """Wait until a program is in one of `states`; return whether that came true in time.
+
+    Raises NoSuchProgram when the program is removed first.
+    """
     if runtime.machine.programs[name].state in states:
         return True
     arrival = Arrival(runtime.watches, name, lambda transition: transition.new in states or None)
     try:
         await asyncio.wait([arrival.future], timeout=timeout_s)
+        if arrival.future.done() and arrival.future.result() is None:
+            raise NoSuchProgram(f"{name} was removed meanwhile", "`procctl status` lists all programs")
         return arrival.future.done()
     finally:
         arrival.cancel()

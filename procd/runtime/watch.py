@@ -68,10 +68,13 @@ class Watches:
     __slots__ = ("_by_name",)
 
     def __init__(self) -> None:
-        self._by_name: dict[str, list[Callable[[Transition], None]]] = {}
+        self._by_name: dict[str, list[Callable[[Transition | None], None]]] = {}
 
-    def add(self, name: str, callback: Callable[[Transition], None]) -> Callable[[], None]:
-        """Call back at each transition of a program; call what is returned to end that."""
+    def add(self, name: str, callback: Callable[[Transition | None], None]) -> Callable[[], None]:
+        """Call back at each transition of a program, and with None, last, when it is removed.
+
+        Call what is returned to end that.
+        """
         self._by_name.setdefault(name, []).append(callback)
 
         def remove() -> None:
@@ -88,9 +91,17 @@ class Watches:
         for callback in tuple(self._by_name.get(transition.name, ())):
             callback(transition)
 
+    def forget(self, name: str) -> None:
+        """Tell everybody who watches this program that there is nothing more to wait for."""
+        for callback in self._by_name.pop(name, ()):
+            callback(None)
+
 
 class Arrival:
-    """A future that gets the first transition for which `test` gives an answer other than None."""
+    """A future that gets the first answer of `test` to a transition that is not None.
+
+    It gets None when the program is removed before there is one.
+    """
 
     __slots__ = ("_remove", "_test", "future")
 
@@ -99,9 +110,9 @@ class Arrival:
         self._test = test
         self._remove = watches.add(name, self._on_transition)
 
-    def _on_transition(self, transition: Transition) -> None:
-        answer = self._test(transition)
-        if answer is not None:
+    def _on_transition(self, transition: Transition | None) -> None:
+        answer = None if transition is None else self._test(transition)
+        if answer is not None or transition is None:
             self.settle(answer)
 
     def settle(self, answer: object) -> None:
