@@ -27,6 +27,7 @@ from procd.output import Logs
 from procd.process import Limit, Reaper
 from procd.quantities import signal_name
 from procd.runtime import Runtime
+from procd.runtime.journal import actor_to_wire
 from procd.runtime.life import Surroundings
 from procd.systemd import Notifier
 
@@ -86,6 +87,7 @@ class Supervisor:
         reaper.on_orphan = runtime.orphan_reaped
         runtime.on_change = self._on_change
         try:
+            self._open_sockets()
             await self._listen(loop)
             self._catch_signals(loop)
             programs = len(self._configuration.programs)
@@ -102,15 +104,36 @@ class Supervisor:
             self._systemd.close()
         log.info("procd has ended")
 
+    def _open_sockets(self) -> None:
+        """Open what programs are to find: the notify socket and the sockets of the configuration."""
+        path = f"{self._configuration.daemon.runtime_dir}/notify.sock"
+        try:
+            self.runtime.checking.open(path)
+        except OSError as error:
+            raise self._refused("daemon.runtime_dir", f"cannot make {path}: {error.strerror}") from error
+        self._replace_sockets(self._configuration)
+
+    def _replace_sockets(self, configuration: Configuration) -> None:
+        try:
+            self.runtime.around.sockets.replace(configuration.sockets)
+        except OSError as error:
+            what = f"cannot listen on {error.filename}: {error.strerror}"
+            raise self._refused("sockets", what) from error
+
+    def _refused(
+        self, key: str, what: str, remedy: str = "choose another one, or end who has it"
+    ) -> ConfigurationError:
+        file = self._configuration.files[0] if self._configuration.files else "procd"
+        return ConfigurationError((Problem(file, 0, key, what, remedy),))
+
     async def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
         daemon = self._configuration.daemon
         try:
             await self._control.listen(loop, daemon.socket, daemon.socket_mode)
         except OSError as error:
-            file = self._configuration.files[0] if self._configuration.files else "procd"
             what = f"cannot listen on {daemon.socket}: {error.strerror}"
             remedy = "make its directory, or name a socket in another one"
-            raise ConfigurationError((Problem(file, 0, "control.socket", what, remedy),)) from error
+            raise self._refused("control.socket", what, remedy) from error
 
     def _catch_signals(self, loop: asyncio.AbstractEventLoop) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -133,12 +156,14 @@ class Supervisor:
         self._systemd.reloading()
         try:
             new = self._read()
+            self._replace_sockets(new)
             changes = plans.compare(self._configuration, new).changes
             cause = Cause("configuration changed", actor)
             # The programs only: what changed of the daemon itself is in force when it is started again.
             self._configuration = dataclasses.replace(new, daemon=self._configuration.daemon)
             self.runtime.submit(*_events(changes, new, cause))
             log.info("configuration reloaded", changes=len(changes))
+            self.runtime.journal.note("reload", None, changes=len(changes), by=actor_to_wire(actor))
         finally:
             self._systemd.ready(self._summary())
         return changes

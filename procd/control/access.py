@@ -24,6 +24,7 @@ class Right(Enum):
     NONE = "none"
     STATUS = "status"
     LOGS = "logs"
+    EVENTS = "events"
     START = "start"
     STOP = "stop"
     RESTART = "restart"
@@ -34,7 +35,7 @@ class Right(Enum):
 
 
 #: Rights whose use changes something, and leaves an audit line.
-CHANGING = frozenset(Right) - {Right.NONE, Right.STATUS, Right.LOGS}
+CHANGING = frozenset(Right) - {Right.NONE, Right.STATUS, Right.LOGS, Right.EVENTS}
 
 ALL_RIGHTS = frozenset(Right) - {Right.NONE}
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from procd import __version__
 from procd.control import parameters as p
 from procd.control.access import Right
+from procd.control.event_stream import EventStream
 from procd.control.parameters import Parameter
 from procd.control.streams import LogStream
 from procd.core import Restart, Start, State, Stop
@@ -28,7 +29,7 @@ from procd.errors import (
     WrongState,
 )
 from procd.output import StreamKey
-from procd.runtime.operations import carry_out, wait_for
+from procd.runtime.operations import carry_out, roll, wait_for
 from procd.runtime.record import record
 from procd.runtime.selection import select
 
@@ -106,7 +107,7 @@ def _record(call: Call, program: Program) -> Answer:
 
 async def _operate(call: Call, sent: dict[str, Any], request: type[Start | Stop | Restart]) -> Answer:
     if call.daemon.closing and request is not Stop:
-        raise ShuttingDown("procd is shutting down and starts nothing", "wait until it is started again")
+        raise _going_down()
     results = await carry_out(
         call.daemon.runtime, request, call.names(sent), call.peer.actor,
         wait=sent.get("wait", True), timeout_s=sent.get("timeout"),
@@ -123,7 +124,16 @@ async def _stop(call: Call, sent: dict[str, Any]) -> Answer:
 
 
 async def _restart(call: Call, sent: dict[str, Any]) -> Answer:
-    return await _operate(call, sent, Restart)
+    if not sent.get("rolling", False):
+        return await _operate(call, sent, Restart)
+    if call.daemon.closing:
+        raise _going_down()
+    results = await roll(call.daemon.runtime, call.names(sent), call.peer.actor, sent.get("timeout"))
+    return {"programs": [result.to_wire() for result in results]}
+
+
+def _going_down() -> ShuttingDown:
+    return ShuttingDown("procd is shutting down and starts nothing", "wait until it is started again")
 
 
 def _signal(call: Call, sent: dict[str, Any]) -> Answer:
@@ -190,6 +200,12 @@ async def _logs(call: Call, sent: dict[str, Any]) -> Answer:
     )  # fmt: skip
     await source.start_at(lines=sent.get("lines"), offset=sent.get("offset"))
     return {"stream": call.streams.begin(source), "offset": source.offset}
+
+
+def _events(call: Call, sent: dict[str, Any]) -> Answer:
+    journal = call.daemon.runtime.journal
+    source = EventStream(journal, sent.get("since", 0), follow=sent.get("follow", False))
+    return {"stream": call.streams.begin(source), "last": journal.last}
 
 
 #: What `wait` can wait for.
@@ -264,7 +280,7 @@ METHODS: dict[str, Method] = {
     "status": Method(_status, Right.STATUS, (Parameter("programs", p.PATTERNS),)),
     "start": Method(_start, Right.START, _OPERATION),
     "stop": Method(_stop, Right.STOP, _OPERATION),
-    "restart": Method(_restart, Right.RESTART, _OPERATION),
+    "restart": Method(_restart, Right.RESTART, (*_OPERATION, Parameter("rolling", p.FLAG))),
     "signal": Method(
         _signal,
         Right.SIGNAL,
@@ -292,6 +308,7 @@ METHODS: dict[str, Method] = {
         Right.STATUS,
         (_PROGRAM, Parameter("for", p.one_of(*WAITABLE), required=True), _TIMEOUT),
     ),
+    "events": Method(_events, Right.EVENTS, (Parameter("since", p.COUNT), Parameter("follow", p.FLAG))),
     "plan": Method(_plan, Right.RELOAD),
     "reload": Method(_reload, Right.RELOAD),
     "shutdown": Method(_shutdown, Right.SHUTDOWN),

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
+from procd.process.kill_tree import TreeKiller
 from procd.process.tree import Snapshot
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from procd.process.tree import Member
+    from procd.process.tree import Identity, Member
     from procd.runtime.life import Life
 
 log = structlog.get_logger()
@@ -27,6 +28,8 @@ log = structlog.get_logger()
 #: How long a killed process group may take to go before its program is started again all the same.  Only what
 #: hangs in the kernel, or is held by a parent outside of the group that does not reap it, takes so long.
 GROUP_GRACE_S = 1.0
+#: How many of the processes that had to be killed are named.
+NAMED = 8
 
 
 class Stop(NamedTuple):
@@ -39,7 +42,7 @@ class Stop(NamedTuple):
 class _Leaving:
     """A life whose main process is gone, and what is left of it."""
 
-    __slots__ = ("killing", "life", "on_gone", "seen", "signal", "survivors", "told_group")
+    __slots__ = ("life", "on_gone", "seen", "signal", "told_group")
 
     def __init__(self, life: Life, stop: Stop, on_gone: Callable[[tuple[str, ...]], None]) -> None:
         self.life = life
@@ -47,19 +50,19 @@ class _Leaving:
         #: A second SIGTERM means "at once" to many programs: who was in the group has had the first.
         self.told_group = life.pid if stop.told_group else None
         self.on_gone = on_gone
-        self.killing = False
-        #: A pidfd of each process that was found and told to stop.
-        self.seen: dict[int, int] = {}
-        self.survivors: list[str] = []
+        #: A pidfd of each process that was found, and told to stop if it had not been.
+        self.seen: dict[Identity, int] = {}
 
 
 class Emptiness:
-    """All lives that are not empty yet."""
+    """All lives that are not empty yet.  `strangers` are the main processes that belong to none of them."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, known_pids: Callable[[], set[int]]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, strangers: Callable[[], set[int]]) -> None:
         self._loop = loop
-        self._known_pids = known_pids
+        self._strangers = strangers
+        self._killer = TreeKiller(loop, strangers)
         self._leaving: dict[str, _Leaving] = {}
+        self._killing: dict[str, asyncio.Future[list[Member]]] = {}
         self._groups: dict[Life, tuple[Callable[[], None], asyncio.TimerHandle]] = {}
         self._look_is_due = False
 
@@ -67,11 +70,11 @@ class Emptiness:
 
     def kill_group(self, life: Life) -> None:
         """Kill whoever is in the group of a main process that is dead and not yet reaped."""
-        _kill_group(life.pid, signal.SIGKILL)
+        signal_group(life.pid, signal.SIGKILL)
 
     def await_group(self, life: Life, on_gone: Callable[[], None]) -> None:
         """Call back when the group of a reaped main process has no member; usually at once."""
-        if not _kill_group(life.pid, 0):
+        if not signal_group(life.pid, 0):
             on_gone()
             return
         timer = self._loop.call_later(GROUP_GRACE_S, self._group_gone, life)
@@ -93,15 +96,15 @@ class Emptiness:
         self.look_again()
 
     def kill(self, life: Life) -> None:
-        """Let nothing of the life live on: now, and when more of it is found."""
-        leaving = self._leaving.get(life.cookie)
-        if leaving is not None:
-            leaving.killing = True
-            self.look_again()
+        """Let nothing of the life live on, its main process neither."""
+        if life.cookie not in self._killing:
+            killing = self._killer.kill(life.pid, cookie=life.cookie)
+            self._killing[life.cookie] = killing
+            killing.add_done_callback(lambda _: self.look_again())
 
     def look_again(self) -> None:
         """Something ended: look, once for all, at the end of this turn of the loop."""
-        for life in [life for life in self._groups if not _kill_group(life.pid, 0)]:
+        for life in [life for life in self._groups if not signal_group(life.pid, 0)]:
             self._group_gone(life)
         if self._leaving and not self._look_is_due:
             self._look_is_due = True
@@ -109,42 +112,57 @@ class Emptiness:
 
     def _look(self) -> None:
         self._look_is_due = False
-        if not self._leaving:
+        asked = [leaving for leaving in self._leaving.values() if not self._ends_by_killing(leaving)]
+        if not asked:
             return
-        snapshot = Snapshot.take(ignore=self._known_pids())
-        for cookie, leaving in tuple(self._leaving.items()):
-            members = snapshot.members(leaving.life.pid, cookie)
+        snapshot = Snapshot.take(self._strangers())
+        for leaving in asked:
+            members = snapshot.members(leaving.life.pid, leaving.life.cookie, also=leaving.seen)
             for member in members:
                 self._meet(leaving, member)
             if not members:
-                self._forget(leaving)
-                leaving.on_gone(tuple(leaving.survivors))
+                self._gone(leaving, ())
+
+    def _ends_by_killing(self, leaving: _Leaving) -> bool:
+        """Whether the life is being killed; when that is done, all is gone that may be signalled."""
+        killing = self._killing.get(leaving.life.cookie)
+        if killing is None:
+            return False
+        if killing.done() and not killing.cancelled():
+            left = [member for member in killing.result() if member.pid != leaving.life.pid]
+            names = _named(left)
+            if names:
+                log.warning("what was left was killed", program=leaving.life.name, left=names)
+            self._loop.call_soon(self._gone, leaving, names)
+        return True
+
+    def _gone(self, leaving: _Leaving, survivors: tuple[str, ...]) -> None:
+        if self._leaving.get(leaving.life.cookie) is leaving:
+            self._forget(leaving)
+            leaving.on_gone(survivors)
 
     def _meet(self, leaving: _Leaving, member: Member) -> None:
-        """Send a process that is left what it has to get, through a descriptor that cannot mean another."""
-        pidfd = leaving.seen.get(member.pid)
+        """Tell a process that is left to stop, once, and learn of its end."""
+        if member.identity in leaving.seen:
+            return
+        pidfd = member.open()
         if pidfd is None:
-            pidfd = member.open()
-            if pidfd is None:
-                self.look_again()
-                return
-            leaving.seen[member.pid] = pidfd
-            self._loop.add_reader(pidfd, self._ended, leaving, member.pid)
-            if not leaving.killing and member.group != leaving.told_group:
-                _send(pidfd, leaving.signal)
-        if leaving.killing:
-            name = f"{member.name} (pid {member.pid})"
-            if name not in leaving.survivors:
-                leaving.survivors.append(name)
-                log.warning("process left behind is killed", program=leaving.life.name, left=name)
-            _send(pidfd, signal.SIGKILL)
+            self.look_again()
+            return
+        leaving.seen[member.identity] = pidfd
+        self._loop.add_reader(pidfd, self._ended, leaving, member.identity)
+        if member.group != leaving.told_group:
+            _send(pidfd, leaving.signal)
 
-    def _ended(self, leaving: _Leaving, pid: int) -> None:
-        self._close(leaving.seen.pop(pid))
+    def _ended(self, leaving: _Leaving, identity: Identity) -> None:
+        self._close(leaving.seen.pop(identity))
         self.look_again()
 
     def _forget(self, leaving: _Leaving) -> None:
         del self._leaving[leaving.life.cookie]
+        killing = self._killing.pop(leaving.life.cookie, None)
+        if killing is not None:
+            killing.cancel()
         for pidfd in leaving.seen.values():
             self._close(pidfd)
         leaving.seen.clear()
@@ -157,13 +175,26 @@ class Emptiness:
         """Wait for nothing more."""
         for leaving in tuple(self._leaving.values()):
             self._forget(leaving)
+        for killing in self._killing.values():
+            killing.cancel()
+        self._killing.clear()
         for _, timer in self._groups.values():
             timer.cancel()
         self._groups.clear()
 
 
-def _kill_group(group: int, number: int) -> bool:
-    """Signal a process group; return whether it has a member that can be signalled."""
+def _named(members: list[Member]) -> tuple[str, ...]:
+    """Name processes for people, a few of them.
+
+    A process may call itself anything, what is not UTF-8 and control characters too (prctl(2), PR_SET_NAME),
+    and these names go into records, which have to be sent, and into lines of a log.
+    """
+    names = tuple(f"{ascii(member.name)[1:-1]} (pid {member.pid})" for member in members[:NAMED])
+    return (*names, f"{len(members) - NAMED} more") if len(members) > NAMED else names
+
+
+def signal_group(group: int, number: int) -> bool:
+    """Signal a process group, with 0 only ask for it; return whether it has a member that can be signalled."""
     try:
         os.killpg(group, number)
     except (ProcessLookupError, PermissionError):

@@ -6,31 +6,33 @@ Owns how a spec becomes a process.  Must not decide anything: what a life's end 
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Self
 
 from procd.config import environment
+from procd.config.spec import CheckKind, Output, Scheduling
 from procd.config.spec import Input as InputKind
-from procd.config.spec import Output
 from procd.errors import SpawnError
-from procd.output import StreamKey
-from procd.process import NULL, Process, ProcessProtocol, Settings
+from procd.output import STREAMS, StreamKey
+from procd.process import NULL, Limit, Process, ProcessProtocol, Settings
 from procd.process.tree import COOKIE_VARIABLE
 from procd.runtime.input import Input
+from procd.runtime.sockets import Sockets
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from procd.config.spec import ProgramSpec
     from procd.core import Exit
     from procd.output import Logs
-    from procd.process import ChildFd, Limit, Reaper
+    from procd.process import ChildFd, Reaper
 
 
 class Surroundings:
     """What all lives have in common: where they are born and what they are given."""
 
-    __slots__ = ("environ", "limits", "logs", "loop", "reaper")
+    __slots__ = ("environ", "limits", "logs", "loop", "notify_path", "reaper", "sockets")
 
     def __init__(
         self,
@@ -45,12 +47,81 @@ class Surroundings:
         self.logs = logs
         self.environ = environ
         self.limits = limits
+        self.sockets = Sockets()
+        self.notify_path = ""
+
+
+def launch(
+    protocol: ProcessProtocol,
+    spec: ProgramSpec,
+    command: Sequence[str],
+    cookie: str,
+    around: Surroundings,
+    *,
+    child_fds: Mapping[int, ChildFd] | None = None,
+    logged: bool = True,
+) -> Process:
+    """Execute a command as a program is executed: as its user, in its place, with its output in its log.
+
+    `child_fds` are what it has besides.  Raises SpawnError; then nothing exists: no process, no descriptor.
+    """
+    variables = environment.build(spec, around.environ)
+    variables[COOKIE_VARIABLE] = cookie
+    sockets = around.sockets.descriptors(spec.sockets) if child_fds is not None else {}
+    if sockets:
+        variables["LISTEN_FDS"] = str(len(sockets))
+        variables["LISTEN_FDNAMES"] = ":".join(spec.sockets)
+    if wants_notify(spec):
+        variables["NOTIFY_SOCKET"] = around.notify_path
+        if spec.health is not None and spec.health.watchdog_s > 0:
+            variables["WATCHDOG_USEC"] = str(int(spec.health.watchdog_s * 1e6))
+    with _Outputs(spec if logged else None, around.logs) as outputs:
+        process = Process(
+            around.loop, command[0], command, variables, None, protocol,
+            child_fds={0: NULL, **outputs.child_fds, **sockets, **(child_fds or {})},
+            settings=_settings(spec, around, "LISTEN_PID" if sockets else None), reaper=around.reaper,
+        )  # fmt: skip
+        outputs.hand_over()
+    return process
+
+
+def wants_notify(spec: ProgramSpec) -> bool:
+    """Whether a program is told where to say how it is."""
+    return (spec.ready is not None and spec.ready.kind is CheckKind.NOTIFY) or (
+        spec.health is not None and spec.health.check.kind is CheckKind.NOTIFY
+    )
+
+
+def _settings(spec: ProgramSpec, around: Surroundings, pid_variable: str | None) -> Settings:
+    scheduling = spec.scheduling or _USUAL
+    limited = {limit.resource for limit in spec.limits}
+    own = tuple(Limit(limit.resource, limit.soft, limit.hard) for limit in spec.limits)
+    return Settings(
+        credentials=spec.credentials,
+        directory=spec.directory,
+        umask=spec.umask,
+        limits=own + tuple(limit for limit in around.limits if limit.resource not in limited),
+        nice=scheduling.nice,
+        io_class=scheduling.io_class,
+        io_priority=scheduling.io_priority,
+        cpu_affinity=scheduling.cpu_affinity,
+        oom_score_adj=scheduling.oom_score_adj,
+        no_new_privileges=spec.no_new_privileges,
+        capabilities=spec.capabilities,
+        pid_variable=pid_variable,
+        sole_thread=True,
+    )
+
+
+_USUAL = Scheduling()
 
 
 class Life(ProcessProtocol):
     """A process, its stdin, and who is told of its end."""
 
-    __slots__ = ("_on_exited", "_on_exiting", "cookie", "input", "name", "pid")
+    __slots__ = (
+        "_on_exited", "_on_exiting", "cookie", "input", "log_starts", "name", "pid", "ready_fd", "status",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -63,6 +134,12 @@ class Life(ProcessProtocol):
         self.cookie = cookie
         self.input: Input | None = None
         self.pid = 0
+        #: How far each log reached when this life began.
+        self.log_starts: dict[str, int] = {}
+        #: The read end of the pipe on which it says that it is ready; -1 without one, or when it was taken.
+        self.ready_fd = -1
+        #: What it last said of itself (STATUS, sd_notify(3)).
+        self.status = ""
         self._on_exiting = on_exiting
         self._on_exited = on_exited
 
@@ -71,25 +148,29 @@ class Life(ProcessProtocol):
 
         Raises SpawnError; then nothing of this life exists: no process, no descriptor.
         """
-        variables = environment.build(spec, around.environ)
-        variables[COOKIE_VARIABLE] = self.cookie
-        settings = Settings(
-            credentials=spec.credentials,
-            directory=spec.directory,
-            umask=spec.umask,
-            limits=around.limits,
-            sole_thread=True,
-        )
-        with _Outputs(spec, around.logs) as outputs:
-            process = Process(
-                around.loop, spec.command[0], spec.command, variables, None, self,
-                child_fds={0: "w" if spec.stdin is InputKind.PIPE else NULL, **outputs.child_fds},
-                settings=settings, reaper=around.reaper,
-            )  # fmt: skip
-            outputs.hand_over()
+        child_fds: dict[int, ChildFd] = {0: "w"} if spec.stdin is InputKind.PIPE else {}
+        logs = around.logs
+        self.log_starts = {stream: logs.reaches(StreamKey(spec.name, stream)) for stream in STREAMS}
+        with ExitStack() as cleanup:
+            if spec.ready is not None and spec.ready.kind is CheckKind.FD:
+                read_end, write_end = os.pipe2(os.O_CLOEXEC)
+                cleanup.callback(os.close, write_end)
+                child_fds[spec.ready.fd] = write_end
+                self.ready_fd = read_end
+            try:
+                process = launch(self, spec, spec.command, self.cookie, around, child_fds=child_fds)
+            except SpawnError:
+                self.let_go()
+                raise
         self.pid = process.pid
         if spec.stdin is InputKind.PIPE:
             self.input = Input(self.name, process.descriptor(0))
+
+    def let_go(self) -> None:
+        """Close what nobody has taken over."""
+        if self.ready_fd >= 0:
+            os.close(self.ready_fd)
+            self.ready_fd = -1
 
     # What the process tells
 
@@ -112,12 +193,15 @@ class _Outputs:
 
     __slots__ = ("_logs", "_owner", "_read_ends", "_write_ends", "child_fds")
 
-    def __init__(self, spec: ProgramSpec, logs: Logs) -> None:
+    def __init__(self, spec: ProgramSpec | None, logs: Logs) -> None:
+        """Make the pipes that a spec asks for; none for None."""
         self._logs = logs
-        self._owner = spec.credentials.uid if spec.credentials else None
+        self._owner = spec.credentials.uid if spec and spec.credentials else None
         self._read_ends: dict[StreamKey, int] = {}
         self._write_ends: list[int] = []
         self.child_fds: dict[int, ChildFd] = {1: NULL, 2: NULL}
+        if spec is None:
+            return
         try:
             if spec.stdout_log is not None:
                 self.child_fds[1] = self._pipe(StreamKey(spec.name, "stdout"), spec.stdout_log.path)
@@ -143,7 +227,10 @@ class _Outputs:
         os.set_blocking(read_end, False)
         if self._owner is not None:
             # So that a program that is not root can open /dev/stdout again, as nginx does in every container.
-            os.fchown(write_end, self._owner, -1)
+            try:
+                os.fchown(write_end, self._owner, -1)
+            except OSError as error:
+                raise SpawnError("pipe", error.errno or 0) from error
         return write_end
 
     def hand_over(self) -> None:

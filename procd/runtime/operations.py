@@ -56,6 +56,30 @@ async def carry_out(
             arrival.cancel()
 
 
+async def roll(
+    runtime: Runtime, names: Sequence[str], actor: Actor, timeout_s: float | None = None
+) -> list[Result]:
+    """Restart programs one after the other, each when the one before is ready; stop at the first that is not.
+
+    Returns a result for each, also for those that were left alone.  Raises TimedOut as `carry_out` does.
+    """
+    ends_at = None if timeout_s is None else runtime.around.loop.time() + timeout_s
+    results: list[Result] = []
+    for name in names:
+        if results and not results[-1].ok:
+            results += [_left_alone(runtime, other, results[-1].name) for other in names[len(results) :]]
+            break
+        left_s = None if ends_at is None else max(0.0, ends_at - runtime.around.loop.time())
+        results += await carry_out(runtime, Restart, [name], actor, timeout_s=left_s)
+    return results
+
+
+def _left_alone(runtime: Runtime, name: str, failed: str) -> Result:
+    program = runtime.machine.programs.get(name)
+    state = State.STOPPED if program is None else program.state
+    return Result(name, ok=False, state=state, reason=f"left as it was, because {failed} did not become ready")
+
+
 def _arrival(runtime: Runtime, name: str, goal: Goal) -> Arrival:
     program = runtime.machine.programs[name]
 

@@ -12,24 +12,36 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 import structlog
 
+from procd.checks import Schedule, Scheduler
 from procd.config.spec import StopScope
 from procd.core import (
+    Add,
     AwaitEmpty,
+    AwaitReady,
+    CancelHook,
+    Change,
     DeadlinePassed,
     Emptied,
     Exited,
     Forget,
+    HookEnded,
     KillTree,
     Machine,
     Publish,
+    RunHook,
+    ScheduleDue,
     Signal,
     Spawn,
     SpawnFailed,
     SpawnSucceeded,
     State,
+    WatchHealth,
 )
 from procd.errors import ProcessExitedAlready, SpawnError
+from procd.runtime.checking import Checking
 from procd.runtime.emptiness import Emptiness, Stop
+from procd.runtime.hooks import Command, command_of
+from procd.runtime.journal import Journal
 from procd.runtime.life import Life
 from procd.runtime.watch import Watches
 
@@ -37,6 +49,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
+    from procd.config.spec import ProgramSpec
     from procd.core import Action, Event, Exit, Transition
     from procd.runtime.life import Surroundings
 
@@ -44,8 +57,6 @@ log = structlog.get_logger()
 
 #: Seconds that carrying out actions may take before the loop gets its turn: what `status` waits at most.
 TURN_S = 0.02
-
-_SIGKILL = 9
 
 #: Levels at which transitions are logged; the others are what was asked for.
 _WARNINGS = frozenset({State.BACKOFF})
@@ -62,9 +73,13 @@ class Runtime:
         self.around = around
         self.machine = machine
         self.watches = Watches()
+        self.journal = Journal()
         self.on_change: Callable[[], None] = _nothing
         self._lives: dict[str, Life] = {}
-        self._emptiness = Emptiness(around.loop, self._known_pids)
+        self._hooks: dict[str, Command] = {}
+        self.checking = Checking(around, self.submit, machine.programs, self._lives)
+        self.scheduler = Scheduler(around.loop, lambda name: self.submit(ScheduleDue(name)))
+        self._emptiness = Emptiness(around.loop, self._strangers)
         self._actions: deque[Action] = deque()
         self._running = False
         self._timer: asyncio.TimerHandle | None = None
@@ -81,7 +96,16 @@ class Runtime:
         """
         now = self.around.loop.time()
         self._actions.extend(self.machine.handle_all(events, now))
+        for event in events:
+            if isinstance(event, Add | Change):
+                self._follow_schedule(event.spec)
         self._run()
+
+    def _follow_schedule(self, spec: ProgramSpec) -> None:
+        if spec.schedule is None:
+            self.scheduler.drop(spec.name)
+        else:
+            self.scheduler.set(spec.name, Schedule(spec.schedule))
 
     def life(self, name: str) -> Life | None:
         """The present life of a program, if it has one."""
@@ -109,10 +133,11 @@ class Runtime:
                     break
         finally:
             self._running = False
-        self._arm()
+            # Also when an action failed: the deadlines of all the others still have to be kept.
+            self._arm()
         self.on_change()
 
-    def _carry_out(self, action: Action) -> None:
+    def _carry_out(self, action: Action) -> None:  # noqa: C901 - one arm for each kind of action
         match action:
             case Spawn():
                 self._spawn(action.name)
@@ -124,9 +149,22 @@ class Runtime:
                 self._await_empty(action.name)
             case Publish():
                 _log_transition(action.transition, self.machine)
+                self.journal.transition(action.transition)
+                if action.transition.new is State.STOPPING:
+                    self.checking.end(action.transition.name)
                 self.watches.publish(action.transition)
+            case RunHook():
+                self._run_hook(action)
+            case CancelHook():
+                self._cancel_hook(action.name)
+            case AwaitReady():
+                self.checking.await_ready(action.name)
+            case WatchHealth():
+                self.checking.watch_health(action.name)
             case Forget():
                 self._lives.pop(action.name, None)
+                self.scheduler.drop(action.name)
+                self.watches.forget(action.name)
                 self.around.logs.forget(action.name)
             case _:
                 assert_never(action)
@@ -154,7 +192,7 @@ class Runtime:
         if program.state is not State.STARTING:
             self.submit(SpawnFailed(name, "stopped before it was started"))
             return
-        life = Life(name, f"{self._run_id}.{next(self._serial)}", self._on_exiting, self._on_exited)
+        life = Life(name, self._cookie(), self._on_exiting, self._on_exited)
         try:
             life.begin(program.spec, self.around)
         except SpawnError as error:
@@ -172,9 +210,11 @@ class Runtime:
         except ProcessExitedAlready:
             # The signal and the death crossed: the exit is on its way to us.
             return
+        except PermissionError:
+            # It has become another user (sudo, a setuid program), and we are not root.
+            log.warning("program may not be signalled", program=action.name, pid=life.pid, signal=action.signal)
 
     def _kill(self, name: str) -> None:
-        self._signal(Signal(name, _SIGKILL, group=True))
         life = self._lives.get(name)
         if life is not None:
             self._emptiness.kill(life)
@@ -191,6 +231,35 @@ class Runtime:
         stop = Stop(spec.stop_signal, told_group=spec.stop_scope is StopScope.GROUP)
         self._emptiness.await_tree(life, stop, gone)
 
+    # Hooks
+
+    def _run_hook(self, action: RunHook) -> None:
+        name, hook = action.name, action.hook
+        spec = self.machine.programs[name].spec
+        if spec.hooks is None:
+            raise AssertionError(f"{name} has no hooks, but {hook.value} is to be run")
+
+        def ended(failure: str) -> None:
+            self._hooks.pop(name, None)
+            if failure:
+                log.warning("hook failed", program=name, hook=hook.value, reason=failure)
+                self.journal.note("hook failed", name, hook=hook.value, reason=failure)
+            if name in self.machine.programs:
+                self.submit(HookEnded(name, hook, failure))
+
+        command = self._hooks[name] = Command(ended)
+        command.begin(spec, command_of(spec.hooks, hook), self._cookie(), spec.hooks.timeout_s, self.around)
+
+    def _cancel_hook(self, name: str) -> None:
+        command = self._hooks.get(name)
+        if command is not None:
+            command.kill()
+
+    def _cookie(self) -> str:
+        return f"{self._run_id}.{next(self._serial)}"
+
+    # Ends
+
     def _on_exiting(self, life: Life) -> None:
         """Whoever is in the group of a program that died by itself must not live beside the next one."""
         program = self.machine.programs.get(life.name)
@@ -198,6 +267,8 @@ class Runtime:
             self._emptiness.kill_group(life)
 
     def _on_exited(self, life: Life, ended: Exit) -> None:
+        self.checking.end(life.name)
+        life.let_go()
         self.around.logs.drain_program(life.name)
         if self.machine.programs[life.name].state is State.STOPPING:
             self.submit(Exited(life.name, ended))
@@ -209,14 +280,23 @@ class Runtime:
         log.debug("orphan reaped", pid=pid, exit=str(ended))
         self._emptiness.look_again()
 
-    def _known_pids(self) -> set[int]:
-        return {life.pid for life in self._lives.values()}
+    def _strangers(self) -> set[int]:
+        """List the main processes of programs that nobody is stopping: nothing of them is part of an end."""
+        programs = self.machine.programs
+        return {
+            program.pid
+            for program in programs.values()
+            if program.pid is not None and program.state is not State.STOPPING and not program.stuck
+        }
 
     def close(self) -> None:
         """Stop the clock."""
         if self._timer is not None:
             self._timer.cancel()
         self._emptiness.close()
+        self.checking.close()
+        self.scheduler.close()
+        self.around.sockets.close()
 
 
 def _nothing() -> None:

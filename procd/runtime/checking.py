@@ -1,0 +1,188 @@
+"""The checks of the programs that run: begun with a life, ended with it, their answers handed to the machine.
+
+Owns the notify socket and which checks are under way.  Must not know what an answer leads to.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from procd.checks import HealthWatch, LogSource, Means, NotifySocket, Readiness, listen
+from procd.core import BecameReady, CheckFailed, CheckPassed, State, TimeoutExtended
+from procd.output import STREAMS, StreamKey
+from procd.process.tree import cookie_of
+from procd.runtime.hooks import Command
+from procd.runtime.life import wants_notify
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from procd.checks import Notification
+    from procd.config.spec import ProgramSpec
+    from procd.core import Event, Program
+    from procd.runtime.life import Life, Surroundings
+
+
+class _Checks:
+    """What is asked of one life."""
+
+    __slots__ = ("health", "life", "readiness")
+
+    def __init__(self, life: Life) -> None:
+        self.life = life
+        self.readiness: Readiness | None = None
+        self.health: HealthWatch | None = None
+
+    def cancel(self) -> None:
+        for watch in (self.readiness, self.health):
+            if watch is not None:
+                watch.cancel()
+        self.readiness = self.health = None
+
+
+class Checking:
+    """All checks under way.  `submit` takes the machine's events, `lives` the present life of each program."""
+
+    def __init__(
+        self,
+        around: Surroundings,
+        submit: Callable[[Event], None],
+        programs: dict[str, Program],
+        lives: dict[str, Life],
+    ) -> None:
+        self._around = around
+        self._submit = submit
+        self._programs = programs
+        self._lives = lives
+        self._checks: dict[str, _Checks] = {}
+        self._notify: NotifySocket | None = None
+
+    def open(self, path: str) -> None:
+        """Listen for what programs say of themselves.  Raises OSError where that is not possible."""
+        self._notify = NotifySocket(
+            self._around.loop,
+            listen(path),
+            owner_of=self._owner_of,
+            belongs=self._belongs,
+            on_message=self._hear,
+        )
+        self._around.notify_path = path
+
+    def await_ready(self, name: str) -> None:
+        """Ask a program that was just started whether it is ready."""
+        spec = self._programs[name].spec
+        if spec.ready is None:
+            return
+        checks = self._begin(name)
+        checks.readiness = Readiness(
+            spec.ready, self._means(spec, checks.life), on_ready=lambda: self._submit(BecameReady(name))
+        )
+
+    def watch_health(self, name: str) -> None:
+        """Ask a program that is ready how it is, from now on; in place of what was asked before."""
+        spec = self._programs[name].spec
+        checks = self._begin(name)
+        if checks.health is not None:
+            checks.health.cancel()
+            checks.health = None
+        if spec.health is None:
+            return
+        checks.health = HealthWatch(
+            spec.health,
+            self._means(spec, checks.life),
+            on_passed=lambda: self._submit(CheckPassed(name)),
+            on_failed=lambda reason, *, final: self._submit(CheckFailed(name, reason, final)),
+        )
+
+    def end(self, name: str) -> None:
+        """Ask a program nothing more."""
+        checks = self._checks.pop(name, None)
+        if checks is not None:
+            checks.cancel()
+
+    def reason(self, name: str) -> str:
+        """Say why a program that is STARTING is not ready yet; empty if nobody asked."""
+        checks = self._checks.get(name)
+        return checks.readiness.reason if checks is not None and checks.readiness is not None else ""
+
+    def close(self) -> None:
+        """End all of them."""
+        for name in tuple(self._checks):
+            self.end(name)
+        if self._notify is not None:
+            self._notify.close()
+
+    def _begin(self, name: str) -> _Checks:
+        life = self._lives[name]
+        checks = self._checks.get(name)
+        if checks is None or checks.life is not life:
+            self.end(name)
+            checks = self._checks[name] = _Checks(life)
+        return checks
+
+    # What checks need
+
+    def _means(self, spec: ProgramSpec, life: Life) -> Means:
+        def run(argv: tuple[str, ...], on_end: Callable[[str], None]) -> Callable[[], None]:
+            command = Command(on_end)
+            # Its time is the check's, and its output would fill the program's log with the same line for ever.
+            command.begin(spec, argv, life.cookie, None, self._around, logged=False)
+            return command.kill
+
+        ready_fd, life.ready_fd = life.ready_fd, -1
+        return Means(self._around.loop, run, self._log_sources(spec, life), ready_fd)
+
+    def _log_sources(self, spec: ProgramSpec, life: Life) -> tuple[LogSource, ...]:
+        logs = self._around.logs
+        sources = []
+        for stream, kept in zip(STREAMS, (spec.stdout_log, spec.stderr_log), strict=True):
+            if kept is not None:
+                watch = partial(logs.watch, StreamKey(spec.name, stream))
+                sources.append(LogSource(life.log_starts.get(stream, 0), _reader(kept.path), watch))
+        return tuple(sources)
+
+    # What programs say
+
+    def _owner_of(self, pid: int) -> str | None:
+        """Find the program of a process: by its session, or by its cookie if it has one of its own."""
+        try:
+            session = os.getsid(pid)
+        except ProcessLookupError:
+            return None
+        for name, life in self._lives.items():
+            if life.pid in {pid, session}:
+                return name
+        cookie = cookie_of(pid)
+        return next((name for name, life in self._lives.items() if life.cookie == cookie), None)
+
+    def _belongs(self, name: str, pid: int) -> bool:
+        return self._owner_of(pid) == name
+
+    def _hear(self, name: str, said: Notification) -> None:
+        life, program = self._lives.get(name), self._programs.get(name)
+        if life is None or program is None or not wants_notify(program.spec):
+            return
+        if said.status is not None:
+            life.status = said.status
+        checks = self._checks.get(name)
+        if checks is not None and checks.readiness is not None:
+            checks.readiness.notified(said)
+        if checks is not None and checks.health is not None:
+            checks.health.notified(said)
+        if said.extend_timeout_s is not None and program.state in {State.STARTING, State.STOPPING}:
+            self._submit(TimeoutExtended(name, said.extend_timeout_s))
+
+
+def _reader(path: str) -> Callable[[int, int], bytes]:
+    def read(offset: int, size: int) -> bytes:
+        try:
+            with Path(path).open("rb", buffering=0) as file:
+                file.seek(offset)
+                return file.read(size) or b""
+        except OSError:
+            return b""
+
+    return read

@@ -1,0 +1,105 @@
+"""What happened, numbered: the events that `procctl events` shows.
+
+Owns the numbers and a bounded memory of the last events.  A number is never given twice in the life of a
+daemon, so a client that comes back asks for what followed the last one that it has.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from procd.core import Actor, Transition
+
+#: Events that are remembered.  A thousand programs that start and stop make five thousand; what a person reads
+#: afterwards is the end of that.
+REMEMBERED = 2048
+
+
+class Record(NamedTuple):
+    """One event.  `facts` differ by `type`; a transition has `old`, `new`, `reason`, and `by` (who asked)."""
+
+    seq: int
+    time: float
+    type: str
+    program: str | None
+    facts: dict[str, Any] | Transition
+
+    def to_wire(self) -> dict[str, Any]:
+        """Give the event as the wire has it."""
+        return {
+            "seq": self.seq,
+            "time": self.time,
+            "type": self.type,
+            "program": self.program,
+            **(self.facts if isinstance(self.facts, dict) else _facts_of(self.facts)),
+        }
+
+
+def _facts_of(transition: Transition) -> dict[str, Any]:
+    cause = transition.cause
+    return {
+        "old": transition.old.value,
+        "new": transition.new.value,
+        "reason": cause.text,
+        "by": actor_to_wire(cause.actor),
+    }
+
+
+def actor_to_wire(actor: Actor | None) -> dict[str, int] | None:
+    """Give who asked as the wire has it."""
+    return None if actor is None else {"uid": actor.uid, "pid": actor.pid}
+
+
+class Journal:
+    """The last events, and who waits for the next."""
+
+    def __init__(self) -> None:
+        self._records: deque[Record] = deque(maxlen=REMEMBERED)
+        self._last = 0
+        self._watchers: list[Callable[[], None]] = []
+
+    @property
+    def last(self) -> int:
+        """The number of the newest event; 0 before the first."""
+        return self._last
+
+    def transition(self, transition: Transition) -> None:
+        """Note a transition.  It is kept as it is, and spelled out when somebody asks."""
+        self._note("transition", transition.name, transition)
+
+    def note(self, kind: str, program: str | None, **facts: Any) -> None:  # noqa: ANN401 - what a kind has to tell
+        """Note anything else."""
+        self._note(kind, program, facts)
+
+    def _note(self, kind: str, program: str | None, facts: dict[str, Any] | Transition) -> None:
+        self._last += 1
+        self._records.append(Record(self._last, time.time(), kind, program, facts))
+        for watcher in tuple(self._watchers):
+            watcher()
+
+    def since(self, seq: int, at_most: int) -> list[Record]:
+        """List the events after number `seq` that are remembered, the oldest first."""
+        # The numbers are without a gap, so where to begin can be counted.
+        first = self._last - len(self._records) + 1
+        start = max(0, seq + 1 - first)
+        return list(islice(self._records, start, start + at_most))
+
+    def forgotten(self, seq: int) -> int:
+        """Count the events after `seq` that nobody remembers any more."""
+        return max(0, self._last - len(self._records) - seq)
+
+    def watch(self, watcher: Callable[[], None]) -> Callable[[], None]:
+        """Call back at each new event; call what is returned to end that."""
+        self._watchers.append(watcher)
+
+        def unwatch() -> None:
+            if watcher in self._watchers:
+                self._watchers.remove(watcher)
+
+        return unwatch
