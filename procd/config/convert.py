@@ -189,7 +189,8 @@ def _remedy(value: object, expected: inspect.Type) -> str:
     members = _members(expected)
     for member in members:
         if isinstance(member, inspect.LiteralType):
-            return did_you_mean(str(value), [str(known) for known in member.values])
+            word = value if isinstance(value, str) else ""
+            return did_you_mean(word, [str(known) for known in member.values])
     kinds = {type(member) for member in members}
     if inspect.StrType in kinds and isinstance(value, int | float):
         return f'put it in quotes: "{quoted(value)}"'

@@ -180,6 +180,26 @@ class TestInclude:
             (str(path), 4, "defaults"),
         ]
 
+    @pytest.mark.skipif(os.getuid() != 0, reason="root believes only files of root")
+    def test_root_searches_no_directory_that_others_may_add_to(self, site: Site) -> None:
+        """Not even a sticky one; a file in it that is named is safe there."""
+        site.uid = 0
+        path = site.write("conf.d/a.toml", MINIMAL)
+        path.parent.chmod(0o1777)
+        problem = site.problem('[daemon]\ninclude = [\n "conf.d/*.toml"]\n')
+        assert (problem.line, problem.key) == (3, "daemon.include[0]")
+        assert problem.remedy == f"chmod go-w {path.parent}"
+        assert list(site.load('[daemon]\ninclude = ["conf.d/a.toml"]\n').programs) == ["web"]
+
+    @pytest.mark.skipif(os.getuid() != 0, reason="root believes only files of root")
+    def test_root_refuses_an_included_file_that_others_may_write(self, site: Site) -> None:
+        """An included file is as powerful as the main one."""
+        site.uid = 0
+        path = site.write("a.toml", MINIMAL)
+        path.chmod(0o664)
+        problem = site.problem('[daemon]\ninclude = ["a.toml"]\n')
+        assert (problem.file, problem.remedy) == (str(path), f"chmod go-w {path}")
+
     def test_a_plain_path_must_be_there(self, site: Site) -> None:
         """Only a pattern may match nothing."""
         problem = site.problem('[daemon]\ninclude = ["none.toml"]\n')

@@ -94,6 +94,20 @@ class TestEnvironment:
         assert problem.what == f"{site.directory}/none.env: there is no such file"
         assert '"-none.env"' in problem.remedy
 
+    def test_an_environment_file_that_cannot_be_reached_is_said_so(self, site: Site) -> None:
+        """With the kernel's reason, also when it may be missing."""
+        site.write("file", "")
+        problem = site.problem(WEB + 'environment_files = ["-file/a.env"]\n')
+        assert problem.what == f"{site.directory}/file/a.env: cannot be read: Not a directory"
+
+    def test_the_path_of_an_environment_file_is_expanded(self, site: Site) -> None:
+        """From what stands before it."""
+        site.write("web.env", "NAME=other")
+        site.write("other.env", "A=1")
+        spec = site.program('environment_files = ["${PROCD_PROGRAM}.env", "${NAME}.env"]')
+        assert dict(spec.environment) == {"NAME": "other", "A": "1"}
+        assert "NONE is not set" in site.problem(WEB + 'environment_files = ["${NONE}.env"]\n').what
+
     def test_an_environment_file_must_be_a_file(self, site: Site) -> None:
         """A directory is none, with `-` or without."""
         for dash in ("", "-"):
