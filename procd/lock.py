@@ -32,9 +32,10 @@ def hold(runtime_dir: str) -> int:
         if error.errno == errno.EWOULDBLOCK:
             raise RuntimeDirectoryHeld(runtime_dir, holder) from error
         raise
-    # For people and for the message above; nobody ever signals what stands here.
-    os.ftruncate(fd, 0)
-    os.write(fd, f"{os.getpid()}\n".encode())
+    # For people and for the message above, and worth no failure (a full disk); nobody signals what stands here.
+    with contextlib.suppress(OSError):
+        os.ftruncate(fd, 0)
+        os.write(fd, f"{os.getpid()}\n".encode())
     return fd
 
 

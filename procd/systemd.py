@@ -31,21 +31,22 @@ class Notifier:
         self.watchdog_s = _watchdog_s(environ, pid)
         self._beat: asyncio.TimerHandle | None = None
         self._socket: socket.socket | None = None
+        self._failing = False
         if not address:
             return
-        if address.startswith("@"):
-            address = "\0" + address[1:]
+        if address[0] not in "/@":
+            log.warning(
+                "service manager cannot be notified", reason=f"{address} is no address of a Unix socket"
+            )
+            return
+        # Not connected: a manager that is started again has another socket at the same address.
+        self._address = "\0" + address[1:] if address[0] == "@" else address
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         self._socket.setblocking(False)
-        try:
-            self._socket.connect(address)
-        except OSError as error:
-            log.warning("service manager cannot be notified", reason=str(error))
-            self.close()
 
     @property
     def listens(self) -> bool:
-        """Whether a service manager listens."""
+        """Whether there is a service manager to be notified."""
         return self._socket is not None
 
     def send(self, **fields: str | int) -> None:
@@ -54,10 +55,14 @@ class Notifier:
             return
         lines = [f"{name}={str(value).replace(chr(10), ' ')}" for name, value in fields.items()]
         try:
-            self._socket.send("\n".join(lines).encode())
+            self._socket.sendto("\n".join(lines).encode(errors="replace"), self._address)
         except OSError as error:
             # A full socket (EAGAIN) or a manager that restarts (ECONNREFUSED): the next message comes anyway.
-            log.debug("notification lost", reason=str(error))
+            if not self._failing:
+                log.warning("service manager cannot be notified", reason=str(error))
+            self._failing = True
+        else:
+            self._failing = False
 
     def ready(self, status: str) -> None:
         """Say that the start, or a reload, is complete."""
