@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -30,7 +31,9 @@ class LogFile:
         Raises OSError where that is not possible, with ENOTSUP for something that is not a regular file.
         """
         self.path = path
-        Path(path).parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        # Something else in the place of the directory is told better by open(2): "not a directory".
+        with contextlib.suppress(FileExistsError):
+            Path(path).parent.mkdir(mode=0o750, parents=True, exist_ok=True)
         # O_NONBLOCK: opening a fifo that somebody put there must not wait for its reader.
         flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
         self._fd = os.open(path, flags, LOG_MODE)
