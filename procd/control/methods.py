@@ -101,8 +101,7 @@ def _status(call: Call, sent: dict[str, Any]) -> Answer:
 
 
 def _record(call: Call, program: Program) -> Answer:
-    around = call.daemon.runtime.around
-    return record(program, around.logs, around.loop.time(), (os.geteuid(), os.getegid()))
+    return record(call.daemon.runtime, program)
 
 
 async def _operate(call: Call, sent: dict[str, Any], request: type[Start | Stop | Restart]) -> Answer:

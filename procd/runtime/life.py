@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 class Surroundings:
     """What all lives have in common: where they are born and what they are given."""
 
-    __slots__ = ("environ", "limits", "logs", "loop", "notify_path", "reaper", "sockets")
+    __slots__ = ("environ", "limits", "logs", "loop", "notify_path", "own_ids", "reaper", "sockets")
 
     def __init__(
         self,
@@ -49,6 +49,7 @@ class Surroundings:
         self.limits = limits
         self.sockets = Sockets()
         self.notify_path = ""
+        self.own_ids = (os.geteuid(), os.getegid())
 
 
 def launch(

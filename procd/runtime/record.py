@@ -14,18 +14,17 @@ if TYPE_CHECKING:
     from procd.config.spec import ProgramSpec
     from procd.core import Exit, Program
     from procd.output import Logs
-
-#: What happens when the deadline of a state passes.
-_NEXT = {State.BACKOFF: "restart", State.STARTING: "ready", State.STOPPING: "kill"}
+    from procd.runtime.runtime import Runtime
 
 
-def record(program: Program, logs: Logs, now: float, own_ids: tuple[int, int]) -> dict[str, Any]:
-    """Describe a program (shape: INTERFACE, "A record").  `own_ids` are procd's own uid and gid."""
-    spec = program.spec
-    pid = program.pid
+def record(runtime: Runtime, program: Program) -> dict[str, Any]:
+    """Describe a program (shape: INTERFACE, "A record")."""
+    spec, pid = program.spec, program.pid
+    now = runtime.around.loop.time()
     used = usage(pid) if pid is not None else None
-    uid, gid = (spec.credentials.uid, spec.credentials.gid) if spec.credentials else own_ids
-    uptime_s = None if pid is None or program.started_s is None else now - program.started_s
+    started_s = program.started_s
+    own = runtime.around.own_ids
+    life = runtime.life(program.name)
     return {
         "name": spec.name,
         "program": spec.program,
@@ -34,20 +33,64 @@ def record(program: Program, logs: Logs, now: float, own_ids: tuple[int, int]) -
         "state": program.state.value,
         "desired": program.desired.value,
         "ready": program.state is State.RUNNING,
-        "health": None,
+        "health": health_to_wire(program),
         "pid": pid,
-        "uptime_s": uptime_s,
+        "uptime_s": None if pid is None or started_s is None else now - started_s,
         "restarts": program.restarts,
-        "started_at": None if program.started_s is None else time.time() - (now - program.started_s),
+        "started_at": None if started_s is None else time.time() - (now - started_s),
         "exit": exit_to_wire(program.exit),
-        "reason": str(program.cause),
-        "next": _next(program, now),
-        "uid": uid,
-        "gid": gid,
+        "reason": _reason(runtime, program),
+        "next": next_to_wire(runtime, program, now),
+        "uid": spec.credentials.uid if spec.credentials else own[0],
+        "gid": spec.credentials.gid if spec.credentials else own[1],
         "cpu_s": used.cpu_s if used else None,
         "rss_bytes": used.rss_bytes if used else None,
-        "streams": _streams(spec, logs),
+        "status_text": life.status if life is not None else "",
+        "skipped": program.skipped,
+        "streams": _streams(spec, runtime.around.logs),
     }
+
+
+def health_to_wire(program: Program) -> str | None:
+    """Say how it is: None for a program that nobody asks, "unknown" before its first answer in this life."""
+    if program.spec.health is None:
+        return None
+    return {True: "healthy", False: "unhealthy", None: "unknown"}[program.health]
+
+
+def _reason(runtime: Runtime, program: Program) -> str:
+    waits_for = runtime.machine.waits_for(program)
+    if waits_for:
+        return f"waits for {', '.join(waits_for)}"
+    if program.state is State.STARTING:
+        return runtime.checking.reason(program.name) or str(program.cause)
+    if program.state is State.RUNNING and program.desired is Desired.DOWN:
+        holders = ", ".join(holder.name for holder in runtime.machine.gate.holders(program))
+        return f"{program.wish}; stops after {holders}"
+    if program.state is State.RUNNING and program.health is False:
+        return f"unhealthy: {program.health_reason}"
+    return str(program.cause)
+
+
+def next_to_wire(runtime: Runtime, program: Program, now: float) -> dict[str, Any] | None:
+    """Say what happens next by itself, and in how many seconds."""
+    if program.deadline_s is not None:
+        return {"action": _next_action(program), "in_s": max(0.0, program.deadline_s - now)}
+    due = runtime.scheduler.next_due(program.name) if program.armed and not program.live else None
+    return None if due is None else {"action": "start", "in_s": max(0.0, due - time.time())}
+
+
+def _next_action(program: Program) -> str:
+    """Name what the deadline of a program is about."""
+    match program.state:
+        case State.BACKOFF:
+            return "restart"
+        case State.STARTING:
+            return "ready" if program.spec.ready is None else "give up"
+        case State.RUNNING:
+            return "stop"
+        case _:
+            return "kill"
 
 
 def exit_to_wire(ended: Exit | None) -> dict[str, Any] | None:
@@ -59,15 +102,6 @@ def exit_to_wire(ended: Exit | None) -> dict[str, Any] | None:
     if ended.code is not None:
         return {"code": ended.code}
     return {"unknown": True}
-
-
-def _next(program: Program, now: float) -> dict[str, Any] | None:
-    if program.deadline_s is None:
-        return None
-    action = _NEXT[program.state]
-    if program.state is State.STOPPING and program.desired is Desired.UP:
-        action = "restart"
-    return {"action": action, "in_s": max(0.0, program.deadline_s - now)}
 
 
 def _streams(spec: ProgramSpec, logs: Logs) -> dict[str, Any]:
