@@ -21,6 +21,12 @@ REMEMBERED = 8
 #: States in which a process of the program may exist.
 LIVE = frozenset({State.STARTING, State.RUNNING, State.STOPPING})
 
+#: States without a process that lead to one by themselves.
+PENDING = frozenset({State.WAITING, State.BACKOFF})
+
+#: States that are not rest.
+ACTIVE = LIVE | PENDING
+
 
 class Program:
     """The record of one instance.  All times are the machine's: monotonic seconds.
