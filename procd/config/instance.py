@@ -124,11 +124,13 @@ class Instance:
         return tuple(added.items())
 
     def _check_name(self, name: str) -> None:
-        place = self._declaration.place("environment", name)
         if name in OWN_NAMES:
-            self._problems.add(place, "is always set by procd", "remove it")
+            mistake = Mistake("is always set by procd", "remove it")
         elif not name or "=" in name or "\0" in name:
-            self._problems.add(place, f"{quoted(name)} is not the name of a variable", "remove it")
+            mistake = Mistake(f"{quoted(name)} is not the name of a variable", "remove it")
+        else:
+            return
+        self._problems.add_mistake(self._declaration.place("environment", name), mistake)
 
     def _environment_file(self, word: str, index: int) -> dict[str, str]:
         is_optional = word.startswith("-")
