@@ -85,6 +85,31 @@ def reached(record: Mapping[str, Any]) -> str:
     return f"{_name_and_state(record)}\n"
 
 
+def event(happened: Mapping[str, Any]) -> str:
+    """One line: `17  2026-11-22 23:45:01  web  RUNNING → BACKOFF  exited with status 1 after 2s`."""
+    from time import localtime, strftime  # noqa: PLC0415 - no other verb shows a time
+
+    when = strftime("%Y-%m-%d %H:%M:%S", localtime(happened.get("time", 0)))
+    known = {"seq", "time", "type", "program", "old", "new", "reason", "by"}
+    if happened.get("type") == "transition":
+        what = f"{happened.get('old')} → {happened.get('new')}"
+    else:
+        facts = [f"{key}={value}" for key, value in happened.items() if key not in known]
+        what = " ".join([str(happened.get("type")), *facts])
+    parts = [
+        str(happened.get("seq")),
+        when,
+        happened.get("program") or "procd",
+        what,
+        happened.get("reason") or "",
+    ]
+    return f"{_COLUMN_GAP.join(filter(None, map(escaped, parts)))}{_by(happened.get('by'))}\n"
+
+
+def _by(actor: Mapping[str, Any] | None) -> str:
+    return f" (uid {actor.get('uid')}, pid {actor.get('pid')})" if actor else ""
+
+
 def amount(count: int, one: str, many: str = "") -> str:
     """A number and its noun: `1 byte`, `2 bytes`."""
     return f"{count} {one if count == 1 else many or f'{one}s'}"

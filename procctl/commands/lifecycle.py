@@ -59,13 +59,22 @@ def stop(invocation: Invocation, patterns: tuple[str, ...], *, everything: bool,
 @_patterns
 @_everything
 @_no_wait
+@click.option(
+    "--rolling", is_flag=True, help="One after the other; stop at the first that does not become ready."
+)
 @common_options
 @click.pass_obj
-def restart(invocation: Invocation, patterns: tuple[str, ...], *, everything: bool, no_wait: bool) -> int:
+def restart(
+    invocation: Invocation, patterns: tuple[str, ...], *, everything: bool, no_wait: bool, rolling: bool
+) -> int:
     """Stop programs and start them again, and wait until they are ready."""
-    return _change_state(
-        invocation, "restart", patterns_or_all(patterns, everything=everything), wait=not no_wait
-    )
+    if rolling and no_wait:
+        raise click.UsageError(
+            "--rolling waits for each program before the next: it cannot be used with --no-wait"
+        )
+    programs = patterns_or_all(patterns, everything=everything)
+    how = {"rolling": True} if rolling else {}
+    return _change_state(invocation, "restart", programs, wait=not no_wait, **how)
 
 
 @click.command()
@@ -106,9 +115,9 @@ def wait(invocation: Invocation, program: str, state: str) -> int:
     return exit_codes.DONE
 
 
-def _change_state(invocation: Invocation, method: str, programs: list[str], *, wait: bool) -> int:
+def _change_state(invocation: Invocation, method: str, programs: list[str], *, wait: bool, **how: bool) -> int:
     with invocation.client(daemon_keeps_time=True) as client:
-        answer = client.call(method, programs=programs, wait=wait, **invocation.time_limit())
+        answer = client.call(method, programs=programs, wait=wait, **how, **invocation.time_limit())
     rows = answer["programs"]
     invocation.show(answer, lambda: render.outcomes(rows))
     return exit_codes.DONE if all(row["ok"] for row in rows) else exit_codes.FAILED

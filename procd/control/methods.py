@@ -29,7 +29,7 @@ from procd.errors import (
     WrongState,
 )
 from procd.output import StreamKey
-from procd.runtime.operations import carry_out, roll, wait_for
+from procd.runtime.operations import carry_out, roll, wait_for, wait_until_healthy
 from procd.runtime.record import record
 from procd.runtime.selection import select
 
@@ -218,7 +218,14 @@ WAITABLE = {
 async def _wait(call: Call, sent: dict[str, Any]) -> Answer:
     program = call.program(sent)
     wanted, timeout_s = sent["for"], sent.get("timeout")
-    if not await wait_for(call.daemon.runtime, program.name, WAITABLE[wanted], timeout_s):
+    runtime = call.daemon.runtime
+    if wanted != "healthy":
+        arrived = await wait_for(runtime, program.name, WAITABLE[wanted], timeout_s)
+    elif program.spec.health is None:
+        raise BadRequest(f"{program.name} has no health check", "give it a table `health`, or wait for running")
+    else:
+        arrived = await wait_until_healthy(runtime, program.name, timeout_s)
+    if not arrived:
         raise TimedOut(
             f"{program.name} is {program.state.value}, and was not {wanted} within {timeout_s:g} s",
             "`procctl status` shows why",
@@ -305,7 +312,7 @@ METHODS: dict[str, Method] = {
     "wait": Method(
         _wait,
         Right.STATUS,
-        (_PROGRAM, Parameter("for", p.one_of(*WAITABLE), required=True), _TIMEOUT),
+        (_PROGRAM, Parameter("for", p.one_of(*WAITABLE, "healthy"), required=True), _TIMEOUT),
     ),
     "events": Method(_events, Right.EVENTS, (Parameter("since", p.COUNT), Parameter("follow", p.FLAG))),
     "plan": Method(_plan, Right.RELOAD),

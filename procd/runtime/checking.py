@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from procd.checks import Notification
     from procd.config.spec import ProgramSpec
     from procd.core import Event, Program
+    from procd.runtime.journal import Journal
     from procd.runtime.life import Life, Surroundings
 
 
@@ -52,11 +53,13 @@ class Checking:
         submit: Callable[[Event], None],
         programs: dict[str, Program],
         lives: dict[str, Life],
+        journal: Journal,
     ) -> None:
         self._around = around
         self._submit = submit
         self._programs = programs
         self._lives = lives
+        self._journal = journal
         self._checks: dict[str, _Checks] = {}
         self._notify: NotifySocket | None = None
 
@@ -93,9 +96,19 @@ class Checking:
         checks.health = HealthWatch(
             spec.health,
             self._means(spec, checks.life),
-            on_passed=lambda: self._submit(CheckPassed(name)),
-            on_failed=lambda reason, *, final: self._submit(CheckFailed(name, reason, final)),
+            on_passed=lambda: self._answered(name, CheckPassed(name)),
+            on_failed=lambda reason, *, final: self._answered(name, CheckFailed(name, reason, final)),
         )
+
+    def _answered(self, name: str, answer: CheckPassed | CheckFailed) -> None:
+        """Hand an answer on, and note it when it has changed what is known."""
+        program = self._programs[name]
+        before = program.health
+        failed = isinstance(answer, CheckFailed)
+        self._submit(answer)
+        if failed or program.health != before:
+            facts = {"reason": answer.reason} if isinstance(answer, CheckFailed) else {}
+            self._journal.note("check failed" if failed else "healthy", name, **facts)
 
     def end(self, name: str) -> None:
         """Ask a program nothing more."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from procd.config.spec import Kind
 from procd.core import Cause, Restart, Start, State, Stop
+from procd.core.gate import is_wanted
 from procd.errors import NoSuchProgram, TimedOut
 from procd.runtime.watch import Arrival, Goal, Result, verdict
 
@@ -36,12 +38,20 @@ async def carry_out(
     cause = Cause(f"{_WORDS[request]} requested", actor)
     goal = _GOALS[request]
     arrivals = [_arrival(runtime, name, goal) for name in names] if wait else []
+
+    def look_for_hopeless() -> None:
+        for name, arrival in zip(names, arrivals, strict=False):
+            _settle_if_hopeless(runtime, runtime.machine.programs.get(name), arrival)
+
+    depends = goal is Goal.UP and any(runtime.machine.programs[name].spec.depends_on for name in names)
+    unwatch = runtime.journal.watch(look_for_hopeless) if depends else _nothing
     try:
         runtime.submit(*(request(name, cause) for name in names))
         if not wait or not names:
             return [_asked(runtime.machine.programs[name]) for name in names]
         for name, arrival in zip(names, arrivals, strict=True):
             _settle_if_there(runtime.machine.programs.get(name), arrival, goal)
+        look_for_hopeless()
         futures = [arrival.future for arrival in arrivals]
         await asyncio.wait(futures, timeout=timeout_s)
         results = [
@@ -52,8 +62,13 @@ async def carry_out(
             raise _timed_out(request, timeout_s, results)
         return results
     finally:
+        unwatch()
         for arrival in arrivals:
             arrival.cancel()
+
+
+def _nothing() -> None:
+    """Nothing was watched."""
 
 
 async def roll(
@@ -96,10 +111,21 @@ def _settle_if_there(program: Program | None, arrival: Arrival, goal: Goal) -> N
     """Answer at once for a program that already was where it is wanted, and so made no transition."""
     if arrival.future.done() or program is None:
         return
-    if goal is Goal.UP and program.state is State.RUNNING:
+    if goal is Goal.UP and program.state is State.RUNNING and program.spec.kind is Kind.SERVICE:
         arrival.settle(Result(program.name, ok=True, state=program.state, reason="was running"))
     elif goal is Goal.DOWN and program.state is State.STOPPED:
         arrival.settle(Result(program.name, ok=True, state=program.state, reason="was stopped"))
+
+
+def _settle_if_hopeless(runtime: Runtime, program: Program | None, arrival: Arrival) -> None:
+    """Answer for a program that waits for one that nobody will start, and that has stopped trying itself."""
+    if program is None or program.state is not State.WAITING or arrival.future.done():
+        return
+    for other, condition in runtime.machine.gate.unmet(program):
+        if not is_wanted(other, condition):
+            reason = f"waits for {other.name}, which is {other.state.value}: {other.cause}"
+            arrival.settle(Result(program.name, ok=False, state=program.state, reason=reason))
+            return
 
 
 def _asked(program: Program) -> Result:
@@ -140,3 +166,29 @@ async def wait_for(runtime: Runtime, name: str, states: frozenset[State], timeou
         return arrival.future.done()
     finally:
         arrival.cancel()
+
+
+async def wait_until_healthy(runtime: Runtime, name: str, timeout_s: float | None) -> bool:
+    """Wait until the health check of a program passes; return whether that came true in time.
+
+    Raises NoSuchProgram when the program is removed first.
+    """
+    program = runtime.machine.programs[name]
+    healthy = asyncio.Event()
+
+    def look() -> None:
+        if program.health is True or runtime.machine.programs.get(name) is not program:
+            healthy.set()
+
+    unwatch = runtime.journal.watch(look)
+    try:
+        look()
+        async with asyncio.timeout(timeout_s):
+            await healthy.wait()
+    except TimeoutError:
+        return False
+    finally:
+        unwatch()
+    if program.health is not True:
+        raise NoSuchProgram(f"{name} was removed meanwhile", "`procctl status` lists all programs")
+    return True

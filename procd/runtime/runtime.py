@@ -37,6 +37,7 @@ from procd.core import (
     State,
     WatchHealth,
 )
+from procd.core.policy import stop_steps
 from procd.errors import ProcessExitedAlready, SpawnError
 from procd.runtime.checking import Checking
 from procd.runtime.emptiness import Emptiness, Stop
@@ -77,7 +78,7 @@ class Runtime:
         self.on_change: Callable[[], None] = _nothing
         self._lives: dict[str, Life] = {}
         self._hooks: dict[str, Command] = {}
-        self.checking = Checking(around, self.submit, machine.programs, self._lives)
+        self.checking = Checking(around, self.submit, machine.programs, self._lives, self.journal)
         self.scheduler = Scheduler(around.loop, lambda name: self.submit(ScheduleDue(name)))
         self._emptiness = Emptiness(around.loop, self._strangers)
         self._actions: deque[Action] = deque()
@@ -112,8 +113,10 @@ class Runtime:
         return self._lives.get(name)
 
     def hurry(self, name: str) -> None:
-        """Let the deadline of a program pass now."""
-        if self.machine.programs[name].deadline_s is not None:
+        """Kill a stopping program now, whatever its stop would still have tried, and leave it time to die."""
+        program = self.machine.programs[name]
+        steps = len(stop_steps(program.spec))
+        while program.state is State.STOPPING and program.step < steps and program.deadline_s is not None:
             self.submit(DeadlinePassed(name))
 
     # Out
@@ -128,12 +131,13 @@ class Runtime:
         try:
             while self._actions:
                 self._carry_out(self._actions.popleft())
-                if loop.time() > ends_at and self._actions:
-                    loop.call_soon(self._run)
+                if loop.time() > ends_at:
                     break
         finally:
             self._running = False
-            # Also when an action failed: the deadlines of all the others still have to be kept.
+            # Also when an action failed: the actions and deadlines of all the others are still to be met.
+            if self._actions:
+                loop.call_soon(self._run)
             self._arm()
         self.on_change()
 

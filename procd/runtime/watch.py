@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from procd.config.spec import Kind
 from procd.core import Desired, State
 from procd.core.policy import is_success
 
@@ -47,12 +48,13 @@ def verdict(goal: Goal, program: Program, state: State) -> bool | None:
     """Whether a program that has entered `state` has reached the goal; None while that is open.
 
     A start has failed at the first failed start, although procd goes on trying: whoever waits wants to know
-    now.  A program that has ended, and should have, was up.
+    now.  A program that has ended, and should have, was up; a oneshot is there only when it has ended.
     """
     if goal is Goal.DOWN:
-        return True if state is State.STOPPED else None
+        # FATAL on the way down: something of it does not die.
+        return {State.STOPPED: True, State.FATAL: False}.get(state)
     if state is State.RUNNING:
-        return True
+        return True if program.spec.kind is Kind.SERVICE else None
     if state is State.EXITED:
         return program.exit is not None and is_success(program.exit, program.spec.success)
     if state in _FAILED_STARTS:
