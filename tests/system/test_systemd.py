@@ -1,0 +1,262 @@
+"""systemd/procd.service under a real systemd: start, reload, restart, stop, watchdog, and what it shows."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.system import machine
+from tests.system.daemon import PROCCTL, PROCD, ROOT, alive, marked, python, until
+from tests.system.machine import Machine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.skipif(bool(machine.missing()), reason=machine.missing())
+
+MARK = f"systemd-{os.getpid()}"
+
+HEAD = f"""
+[defaults]
+min_uptime = "50ms"
+environment = {{ PROCD_TEST_MARK = "{MARK}" }}
+
+[programs.quiet]
+command = ["sleep", "infinity"]
+"""
+
+#: One that ignores SIGTERM, and one that leaves its session.
+STUBBORN = f"""
+[programs.deaf]
+command = "trap '' TERM; exec sleep infinity"
+shell = true
+stop_timeout = "3s"
+
+[programs.daemon]
+command = {python("daemonize.py", "keep", "stay")}
+stdin = "pipe"
+"""
+
+
+@pytest.fixture(scope="module")
+def booted() -> Iterator[Machine]:
+    """A systemd that knows procd.service, with the commands of this installation in it."""
+    made = Machine()
+    try:
+        made.boot()
+        made.write("/run/systemd/system/procd.service", (ROOT / "systemd/procd.service").read_text())
+        made.write(
+            "/run/systemd/system/procd.service.d/installation.conf",
+            f"""
+            [Service]
+            Environment=PROCD_CONFIG=/run/procd-test/procd.toml
+            ExecStart=
+            ExecStart={shlex.join(PROCD)} run
+            ExecReload=
+            ExecReload={shlex.join(PROCCTL)} reload
+            """,
+        )
+        yield made
+    finally:
+        made.end()
+
+
+@pytest.fixture
+def system(booted: Machine) -> Iterator[Machine]:
+    """The same, with nothing started, the configuration as it was, and no other drop-in."""
+    configure(booted, HEAD)
+    yield booted
+    booted.run("systemctl", "kill", "--signal=KILL", "procd")
+    booted.run("systemctl", "stop", "procd")
+    booted.run("systemctl", "reset-failed", "procd")
+    until(lambda: not marked(MARK), "everything to be gone")
+    booted.run("rm", "-f", "/run/systemd/system/procd.service.d/test.conf")
+    booted.does("systemctl", "daemon-reload")
+
+
+def configure(system: Machine, text: str) -> None:
+    """Write the configuration of procd."""
+    system.write("/run/procd-test/procd.toml", text)
+
+
+def drop_in(system: Machine, lines: str) -> None:
+    """Change the unit, as `systemctl edit` does."""
+    system.write("/run/systemd/system/procd.service.d/test.conf", f"[Service]\n{lines}\n")
+    system.does("systemctl", "daemon-reload")
+
+
+def procctl(system: Machine, *words: str) -> str:
+    """Run procctl inside, against the default socket."""
+    return system.does(*PROCCTL, *words)
+
+
+def pid(system: Machine, program: str) -> int:
+    """The PID of a program, as the machine counts."""
+    number = json.loads(procctl(system, "--json", "status", program))["programs"][0]["pid"]
+    assert isinstance(number, int)
+    return number
+
+
+def until_status(system: Machine, text: str) -> None:
+    """Wait until systemd has been told a status."""
+    until(lambda: system.property("procd", "StatusText") == text, f"STATUS={text}")
+
+
+def test_systemd_finds_no_fault_with_the_unit(system: Machine) -> None:
+    """No unknown key, nothing that this version ignores."""
+    done = system.run("systemd-analyze", "verify", "/run/systemd/system/procd.service")
+    assert (done.code, done.err) == (0, "")
+
+
+def test_start_returns_when_procd_is_ready_and_status_shows_how_it_is(system: Machine) -> None:
+    """At once procctl works, without -s; the line under Status: counts the programs by state."""
+    system.does("systemctl", "start", "procd")
+    procctl(system, "status")
+    until_status(system, "1 RUNNING")
+    shown = system.does("systemctl", "status", "procd")
+    assert "Active: active (running)" in shown
+    assert 'Status: "1 RUNNING"' in shown
+    procctl(system, "stop", "quiet")
+    until_status(system, "1 STOPPED")
+
+
+def test_its_log_is_in_the_journal(system: Machine) -> None:
+    """With a program's transitions; a program's output is in its own log instead."""
+    system.does("systemctl", "start", "procd")
+    until_status(system, "1 RUNNING")
+    until(
+        lambda: "program runs" in system.does("journalctl", "--unit=procd", "--output=cat"),
+        "the line in the journal",
+    )
+    assert (system.root / "var/log/procd/quiet.log").exists()
+
+
+def test_reload_applies_the_difference(system: Machine) -> None:
+    """It returns when it is done; the daemon and the other programs keep their processes."""
+    system.does("systemctl", "start", "procd")
+    before = (system.property("procd", "MainPID"), pid(system, "quiet"))
+    configure(system, HEAD + "[programs.more]\ncommand = ['sleep', 'infinity']\n")
+    system.does("systemctl", "reload", "procd")
+    until_status(system, "2 RUNNING")
+    assert (system.property("procd", "MainPID"), pid(system, "quiet")) == before
+
+
+def test_a_reload_of_a_bad_configuration_fails_and_hurts_nobody(system: Machine) -> None:
+    """`systemctl reload` says so, and the journal why; procd is still active."""
+    system.does("systemctl", "start", "procd")
+    before = pid(system, "quiet")
+    configure(system, HEAD + "colour = 'blue'\n")
+    assert system.run("systemctl", "reload", "procd").code == 1
+    assert system.property("procd", "ActiveState") == "active"
+    assert pid(system, "quiet") == before
+    until(
+        lambda: "programs.quiet.colour: " in system.does("journalctl", "--unit=procd", "--output=cat"),
+        "the reason in the journal",
+    )
+
+
+def test_a_signal_reloads_too(system: Machine) -> None:
+    """`systemctl kill --signal=HUP` is what some scripts do."""
+    system.does("systemctl", "start", "procd")
+    configure(system, HEAD + "[programs.more]\ncommand = ['sleep', 'infinity']\n")
+    system.does("systemctl", "kill", "--signal=HUP", "--kill-whom=main", "procd")
+    until_status(system, "2 RUNNING")
+
+
+def test_restart_gives_another_daemon_with_its_programs(system: Machine) -> None:
+    """Nothing of the first is left."""
+    system.does("systemctl", "start", "procd")
+    before = (system.property("procd", "MainPID"), pid(system, "quiet"))
+    system.does("systemctl", "restart", "procd")
+    after = (system.property("procd", "MainPID"), pid(system, "quiet"))
+    assert not set(before) & set(after)
+    assert len(marked(MARK)) == 1
+
+
+def test_stop_empties_everything_and_is_a_success(system: Machine) -> None:
+    """It stops its programs itself, within their stop_timeout, although that is longer than systemd's."""
+    drop_in(system, "TimeoutStopSec=1")
+    configure(system, HEAD + STUBBORN)
+    system.does("systemctl", "start", "procd")
+    until_status(system, "3 RUNNING")
+    until(lambda: len(marked(MARK)) == 4, "the daemon of a program")
+    system.does("systemctl", "stop", "procd")
+    assert marked(MARK) == {}
+    assert (system.property("procd", "ActiveState"), system.property("procd", "Result")) == (
+        "inactive",
+        "success",
+    )
+    assert not (system.root / "run/procd").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGABRT])
+def test_a_daemon_that_dies_is_started_again_and_no_program_twice(system: Machine, number: int) -> None:
+    """What it left behind is killed before the next one starts the programs."""
+    configure(system, HEAD + STUBBORN)
+    system.does("systemctl", "start", "procd")
+    until_status(system, "3 RUNNING")
+    before, left = system.property("procd", "MainPID"), set(marked(MARK))
+    system.does("systemctl", "kill", f"--signal={number}", "--kill-whom=main", "procd")
+    until(lambda: system.property("procd", "MainPID") not in {"0", before}, "another procd")
+    until_status(system, "3 RUNNING")
+    assert not left & set(marked(MARK))
+    assert system.property("procd", "NRestarts") == "1"
+
+
+def test_the_watchdog_ends_a_daemon_that_hangs(system: Machine) -> None:
+    """It is frozen; systemd notices, kills it and its programs, and starts it again."""
+    drop_in(system, "WatchdogSec=1")
+    system.does("systemctl", "start", "procd")
+    until_status(system, "1 RUNNING")
+    before, left = system.property("procd", "MainPID"), set(marked(MARK))
+    system.does("systemctl", "kill", "--signal=STOP", "--kill-whom=main", "procd")
+    until(lambda: system.property("procd", "MainPID") not in {"0", before}, "another procd")
+    until_status(system, "1 RUNNING")
+    assert not any(alive(number) for number in left)
+    assert "Watchdog timeout" in system.does("journalctl", "--unit=procd", "--output=cat")
+
+
+def test_the_watchdog_leaves_a_daemon_alone_that_only_waits(system: Machine) -> None:
+    """Three intervals long."""
+    drop_in(system, "WatchdogSec=200ms")
+    system.does("systemctl", "start", "procd")
+    before = system.property("procd", "MainPID")
+    assert system.run(*PROCCTL, "--timeout", "600ms", "wait", "quiet", "--for", "stopped").code == 7
+    assert (system.property("procd", "MainPID"), system.property("procd", "NRestarts")) == (before, "0")
+
+
+def test_a_bad_configuration_is_not_tried_again(system: Machine) -> None:
+    """`systemctl start` fails with the reason in the journal, once."""
+    configure(system, "[programs.bad]\ncommand = ['/no/such/program']\n")
+    assert system.run("systemctl", "start", "procd").code == 1
+    assert system.property("procd", "ExecMainStatus") == "78"
+    assert (system.property("procd", "ActiveState"), system.property("procd", "NRestarts")) == ("failed", "0")
+    assert "/no/such/program does not exist" in system.does("journalctl", "--unit=procd", "--output=cat")
+
+
+def test_a_program_gets_the_limits_and_none_of_the_managers_variables(system: Machine) -> None:
+    """The soft limit that select(2) allows; and its own user, all of it."""
+    configure(system, HEAD + "[programs.other]\ncommand = ['sleep', 'infinity']\nuser = 'nobody'\n")
+    system.does("systemctl", "start", "procd")
+    place = f"/proc/{pid(system, 'other')}"
+    limits = system.does("cat", f"{place}/limits").splitlines()
+    assert next(line.split() for line in limits if "open files" in line)[3] == "1024"
+    environment = system.does("cat", f"{place}/environ").split("\0")
+    names = {entry.partition("=")[0] for entry in environment}
+    assert not names & {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS"}
+    status = dict(
+        line.split(":\t", 1) for line in system.does("cat", f"{place}/status").splitlines() if ":\t" in line
+    )
+    assert status["Uid"].split() == ["65534"] * 4
+    assert int(status["CapEff"], 16) == 0
+
+
+def test_a_program_that_runs_out_of_memory_does_not_take_the_others_with_it(system: Machine) -> None:
+    """The default of systemd would stop all of it."""
+    assert system.property("procd", "OOMPolicy") == "continue"
+    assert system.property("procd", "TasksMax") == "infinity"
