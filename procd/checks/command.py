@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from procd.checks.notification import neutralise
 from procd.checks.probe import Foregone
+from procd.errors import SpawnError
 
 if TYPE_CHECKING:
     import asyncio
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from procd.checks.probe import Answer, Attempt
 
 #: `run(argv, on_end) -> kill`: execute argv as the program would be, and call `on_end` once, from the loop,
-#: when it was reaped: with "" when it exited with 0, or else with what happened, a failed spawn included.
-#: `kill` sends SIGKILL to all of it; its end is told as ever.
+#: when it was reaped: with "" when it exited with 0, or else with what happened.  `kill` sends SIGKILL to all
+#: of it; its end is told as ever.  Raises SpawnError, or has `on_end` told of that.
 RunCommand: TypeAlias = "Callable[[tuple[str, ...], Callable[[str], None]], Callable[[], None]]"
 
 _MAX_SUBJECT = 80
@@ -46,9 +47,12 @@ class CommandProbe:
         """Run it."""
         if self._running:
             return Foregone(self._loop, f"{self.subject}: the one before was killed and has not ended", answer)
-        self._running = True
         running = _Running(answer, self.subject, self._ended)
-        running.kill = self._run(self._argv, running.ended)
+        try:
+            running.kill = self._run(self._argv, running.ended)
+        except SpawnError as error:
+            return Foregone(self._loop, f"{self.subject}: {error}", answer)
+        self._running = True
         return running
 
     def _ended(self) -> None:

@@ -120,7 +120,7 @@ class Exchange:
             self._end(_words(error))
             return
         if not chunk and self._status is None:
-            self._end("closed without an answer")
+            self._end("closed before its answer was complete" if self._received else "closed without an answer")
             return
         self._received += len(chunk)
         try:

@@ -52,7 +52,7 @@ def validate(expression: str) -> None:
     except StopIteration:
         raise ValueError("no such day ever comes") from None
     except (AssertionError, TypeError, ValueError) as error:
-        # What the parser of cronsim does not foresee: "L/2", or days that are numbers and days that are not.
+        # The parser means to raise its own error; where it asserts or compares instead, that is no crash.
         raise ValueError(f"cannot be read; the fields are: {SYNTAX}") from error
 
 
