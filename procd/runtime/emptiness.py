@@ -102,6 +102,10 @@ class Emptiness:
             self._killing[life.cookie] = killing
             killing.add_done_callback(lambda _: self.look_again())
 
+    def kills(self, life: Life) -> bool:
+        """Whether the life is being killed."""
+        return life.cookie in self._killing
+
     def look_again(self) -> None:
         """Something ended: look, once for all, at the end of this turn of the loop."""
         for life in [life for life in self._groups if not signal_group(life.pid, 0)]:

@@ -114,9 +114,12 @@ class Runtime:
 
     def hurry(self, name: str) -> None:
         """Kill a stopping program now, whatever its stop would still have tried, and leave it time to die."""
-        program = self.machine.programs[name]
-        steps = len(stop_steps(program.spec))
-        while program.state is State.STOPPING and program.step < steps and program.deadline_s is not None:
+        program, life = self.machine.programs[name], self._lives.get(name)
+        # Once for a hook, and once for each step.
+        for _ in range(1 + len(stop_steps(program.spec))):
+            killed = life is not None and self._emptiness.kills(life)
+            if program.state is not State.STOPPING or program.deadline_s is None or killed:
+                return
             self.submit(DeadlinePassed(name))
 
     # Out
