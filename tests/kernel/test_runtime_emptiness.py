@@ -124,7 +124,7 @@ async def test_who_is_left_in_the_group_of_a_crashed_program_does_not_meet_the_n
 @in_loop
 async def test_a_process_whose_name_is_no_text_can_be_told_of(tmp_path: Path) -> None:
     """PR_SET_NAME takes any bytes; the record of the program must still be one that can be sent."""
-    rename = r"printf \"\\377\\033[31m\" > /proc/self/comm"
+    rename = r'printf "\377\033[31m" > /proc/self/comm'
     async with World(tmp_path) as world:
         # The shell itself writes, so it is the shell that is renamed.
         deaf = f'trap "" TERM; echo daemon $$; {rename}; while :; do read x; done < /dev/zero'
