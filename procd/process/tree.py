@@ -94,7 +94,7 @@ class Snapshot:
 
     def descendants(self, pid: int) -> list[Member]:
         """What is alive of everything that descends from a process; parents before their children."""
-        return self._in_order(self._closure({pid}, {os.getpid()}) - {pid})
+        return self._in_order(self._closure({pid}, set()) - {pid})
 
     def members(
         self, pid: int, cookie: str | None = None, cgroup: str | None = None, also: Collection[Identity] = ()
@@ -173,6 +173,20 @@ class Snapshot:
             readable = member.alive and member.session != 0
             self._cookies[member.pid] = cookie_of(member.pid) if readable else None
         return self._cookies[member.pid]
+
+
+def direct_children() -> set[int] | None:
+    """Our children, zombies too; None where the kernel does not tell (CONFIG_PROC_CHILDREN, proc(5)).
+
+    A subreaper whose children are all known has no orphan, and so nothing is left of any life whose main
+    process it has reaped: the topmost of what is left would be its child.  A Snapshot costs more to ask.
+    """
+    try:
+        # We have one thread; children of another would stand in a file of their own.
+        listed = _read(f"/proc/self/task/{os.getpid()}/children")
+    except FileNotFoundError:
+        return None
+    return {int(word) for word in listed.split()}
 
 
 def start_time(pid: int) -> int | None:

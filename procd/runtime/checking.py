@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from procd.checks import HealthWatch, LogSource, Means, NotifySocket, Readiness, listen
 from procd.core import BecameReady, CheckFailed, CheckPassed, State, TimeoutExtended
-from procd.output import STREAMS, StreamKey
+from procd.output import STREAMS, StreamKey, Watcher
 from procd.process.tree import cookie_of
 from procd.runtime.hooks import Command
 from procd.runtime.life import wants_notify
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from procd.checks import Notification
     from procd.config.spec import ProgramSpec
     from procd.core import Event, Program
+    from procd.output import Logs
     from procd.runtime.journal import Journal
     from procd.runtime.life import Life, Surroundings
 
@@ -153,7 +154,7 @@ class Checking:
         sources = []
         for stream, kept in zip(STREAMS, (spec.stdout_log, spec.stderr_log), strict=True):
             if kept is not None:
-                watch = partial(logs.watch, StreamKey(spec.name, stream))
+                watch = partial(_watch, logs, StreamKey(spec.name, stream))
                 sources.append(LogSource(life.log_starts.get(stream, 0), _reader(kept.path), watch))
         return tuple(sources)
 
@@ -187,6 +188,11 @@ class Checking:
             checks.health.notified(said)
         if said.extend_timeout_s is not None and program.state in {State.STARTING, State.STOPPING}:
             self._submit(TimeoutExtended(name, said.extend_timeout_s))
+
+
+def _watch(logs: Logs, key: StreamKey, grown: Callable[[], None]) -> Callable[[], None]:
+    # The log of a program that is removed grows no more; its life ends, and with it the check.
+    return logs.watch(key, Watcher(grown, lambda _: None))
 
 
 def _reader(path: str) -> Callable[[int, int], bytes]:

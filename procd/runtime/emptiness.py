@@ -7,19 +7,21 @@ those ends.  Looks at /proc once for all lives that ended in the same turn of th
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
 from procd.process.kill_tree import TreeKiller
-from procd.process.tree import Snapshot
+from procd.process.tree import Snapshot, direct_children
 
 if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
+    from procd.process import Reaper
     from procd.process.tree import Identity, Member
     from procd.runtime.life import Life
 
@@ -28,6 +30,10 @@ log = structlog.get_logger()
 #: How long a killed process group may take to go before its program is started again all the same.  Only what
 #: hangs in the kernel, or is held by a parent outside of the group that does not reap it, takes so long.
 GROUP_GRACE_S = 1.0
+#: How long after the end of a program what has left its group is looked for: once for all that ended meanwhile.
+CLEAN_UP_AFTER_S = 0.02
+#: How long somebody waits for that; what takes longer hangs in the kernel.
+CLEAN_UP_GRACE_S = 5.0
 #: How many of the processes that had to be killed are named.
 NAMED = 8
 
@@ -55,15 +61,26 @@ class _Leaving:
 
 
 class Emptiness:
-    """All lives that are not empty yet.  `strangers` are the main processes that belong to none of them."""
+    """All lives that are not empty yet.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, strangers: Callable[[], set[int]]) -> None:
+    `reaper` knows which of our children are not orphans; `strangers` are main processes that belong to none of
+    these lives.
+    """
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, reaper: Reaper, strangers: Callable[[], set[int]]
+    ) -> None:
         self._loop = loop
+        self._reaper = reaper
         self._strangers = strangers
         self._killer = TreeKiller(loop, strangers)
         self._leaving: dict[str, _Leaving] = {}
         self._killing: dict[str, asyncio.Future[list[Member]]] = {}
         self._groups: dict[Life, tuple[Callable[[], None], asyncio.TimerHandle]] = {}
+        #: Programs that ended by themselves, by cookie: to be looked at, and being killed.
+        self._unasked: dict[str, Life] = {}
+        self._cleaning: dict[str, tuple[str, asyncio.Future[list[Member]]]] = {}
+        self._clean_up: asyncio.TimerHandle | None = None
         self._look_is_due = False
 
     # A program that ended by itself: only its group, at once
@@ -84,6 +101,39 @@ class Emptiness:
         on_gone, timer = self._groups.pop(life)
         timer.cancel()
         on_gone()
+
+    def clean_up(self, life: Life) -> None:
+        """Kill, soon, what a program that ended by itself has left outside of its group.
+
+        Its restart does not wait for that: what has left the group holds nothing of it that is known.
+        """
+        self._unasked[life.cookie] = life
+        if self._clean_up is None:
+            self._clean_up = self._loop.call_later(CLEAN_UP_AFTER_S, self._look_for_orphans)
+
+    def _look_for_orphans(self) -> None:
+        self._clean_up = None
+        children = direct_children()
+        if children is None or not children <= self._reaper.pids:
+            snapshot = Snapshot.take(self._strangers())
+            for cookie, life in self._unasked.items():
+                if snapshot.members(life.pid, cookie):
+                    log.warning("what was left is killed", program=life.name)
+                    self._cleaning[cookie] = (life.name, self._killer.kill(life.pid, cookie=cookie))
+                    self._cleaning[cookie][1].add_done_callback(partial(self._cleaned, cookie))
+        self._unasked.clear()
+
+    def _cleaned(self, cookie: str, _: asyncio.Future[list[Member]]) -> None:
+        del self._cleaning[cookie]
+
+    async def cleaned_up(self, names: Collection[str]) -> None:
+        """Wait until nothing is left of earlier lives of these programs, as far as that can be."""
+        if self._clean_up is not None:
+            self._clean_up.cancel()
+            self._look_for_orphans()
+        kills = [kill for name, kill in self._cleaning.values() if name in names]
+        if kills:
+            await asyncio.wait(kills, timeout=CLEAN_UP_GRACE_S)
 
     # A program that was told to stop: everything
 
@@ -118,6 +168,11 @@ class Emptiness:
         self._look_is_due = False
         asked = [leaving for leaving in self._leaving.values() if not self._ends_by_killing(leaving)]
         if not asked:
+            return
+        children = direct_children()
+        if children is not None and children <= self._reaper.pids:
+            for leaving in asked:
+                self._gone(leaving, ())
             return
         snapshot = Snapshot.take(self._strangers())
         for leaving in asked:
@@ -182,6 +237,10 @@ class Emptiness:
         for killing in self._killing.values():
             killing.cancel()
         self._killing.clear()
+        if self._clean_up is not None:
+            self._clean_up.cancel()
+        for _, kill in tuple(self._cleaning.values()):
+            kill.cancel()
         for _, timer in self._groups.values():
             timer.cancel()
         self._groups.clear()

@@ -60,6 +60,9 @@ async def carry_out(
         ]
         if not all(future.done() for future in futures):
             raise _timed_out(request, timeout_s, results)
+        if goal is Goal.DOWN:
+            # What ended by itself before may have left something, too; stopped means empty.
+            await runtime.cleaned_up(names)
         return results
     finally:
         unwatch()

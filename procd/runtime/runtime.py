@@ -48,7 +48,7 @@ from procd.runtime.watch import Watches
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from procd.config.spec import ProgramSpec
     from procd.core import Action, Event, Exit, Transition
@@ -80,7 +80,7 @@ class Runtime:
         self._hooks: dict[str, Command] = {}
         self.checking = Checking(around, self.submit, machine.programs, self._lives, self.journal)
         self.scheduler = Scheduler(around.loop, lambda name: self.submit(ScheduleDue(name)))
-        self._emptiness = Emptiness(around.loop, self._strangers)
+        self._emptiness = Emptiness(around.loop, around.reaper, self._strangers)
         self._actions: deque[Action] = deque()
         self._running = False
         self._timer: asyncio.TimerHandle | None = None
@@ -281,6 +281,11 @@ class Runtime:
             self.submit(Exited(life.name, ended))
         else:
             self._emptiness.await_group(life, lambda: self.submit(Exited(life.name, ended)))
+            self._emptiness.clean_up(life)
+
+    async def cleaned_up(self, names: Collection[str]) -> None:
+        """Wait until nothing is left of earlier lives of programs, either."""
+        await self._emptiness.cleaned_up(set(names))
 
     def orphan_reaped(self, pid: int, ended: Exit) -> None:
         """Take note of a child that nobody here spawned: a program's descendant that had lost its parent."""
