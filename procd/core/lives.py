@@ -41,18 +41,25 @@ from procd.core.policy import (
     verdict_on_max_runtime,
 )
 from procd.core.program import ACTIVE, REMEMBERED, Program
-from procd.core.states import Effect, State, Trigger, next_rule
+from procd.core.states import Desired, Effect, IllegalTransition, State, Trigger, next_rule
 from procd.quantities import format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from procd.config.spec import ProgramSpec
     from procd.core.gate import Gate
 
 READY = Cause("ready")
 
 #: How long SIGKILL may take.  What lives longer hangs in the kernel (D state), and may do so for ever.
 KILL_GRACE_S = 5.0
+
+#: States that are the end, unless somebody asks for another start.
+_FOR_GOOD = frozenset({State.EXITED, State.FATAL})
+
+#: Hooks that run while a process of the program exists.
+_BESIDE_A_LIFE = frozenset({Hook.AFTER_READY, Hook.BEFORE_STOP})
 
 
 class Lives:
@@ -76,83 +83,121 @@ class Lives:
 
     def on_spawned(self, program: Program, pid: int, now: float) -> None:
         """The program was executed: what it takes to be ready is waited for."""
+        self._take_answer(program)
         self.apply(program, Trigger.SPAWNED, program.cause, now)
         program.pid = pid
         program.started_s = now
-        if program.state is not State.STARTING:
-            return
-        spec = program.spec
-        if spec.ready is not None:
-            self.deadlines.set(program, now + spec.start_timeout_s)
-            self.actions.append(AwaitReady(program.name))
-        elif spec.min_uptime_s > 0:
-            self.deadlines.set(program, now + spec.min_uptime_s)
+        if program.state is State.STOPPING:
+            # The stop overtook the spawn.  Now there is somebody who can be told.
+            self._begin_stop(program, now)
         else:
-            self.on_ready(program, now)
-
-    def on_ready(self, program: Program, now: float) -> None:
-        """It does its work, or what passes for a sign of that."""
-        # The answer of a check may come when it does not matter any more.
-        if program.state is not State.STARTING or program.pid is None:
-            return
-        self.apply(program, Trigger.BECAME_READY, READY, now)
-        spec = program.spec
-        self.limit_runtime(program)
-        if spec.health is not None:
-            self.actions.append(WatchHealth(program.name))
-        if spec.hooks is not None and spec.hooks.after_ready:
-            self.actions.append(RunHook(program.name, Hook.AFTER_READY))
-
-    def limit_runtime(self, program: Program) -> None:
-        """Give a program that runs the deadline of its `max_runtime`."""
-        limit_s, started_s = program.spec.max_runtime_s, program.started_s
-        ends_s = None if limit_s is None or started_s is None else started_s + limit_s
-        self.deadlines.set(program, ends_s)
+            self._await_ready(program, now)
 
     def on_spawn_failed(self, program: Program, reason: str, now: float) -> None:
         """It could not be executed."""
-        cause = Cause(reason)
+        self._take_answer(program)
         if program.state is State.STOPPING:
             self.apply(program, Trigger.EMPTIED, program.cause, now)
         else:
-            self.judge(program, verdict_on_failed_start(program.spec), cause, now)
-        program.exit = None
+            self._judge_failed_start(program, Cause(reason), now)
+
+    @staticmethod
+    def _take_answer(program: Program) -> None:
+        """A spawn is answered once; another answer would be another life."""
+        if not program.spawning:
+            raise IllegalTransition(program.name, program.state, Trigger.SPAWNED)
+        program.spawning = False
+
+    def _await_ready(self, program: Program, now: float) -> None:
+        spec = program.spec
+        if spec.ready is not None:
+            self.actions.append(AwaitReady(program.name))
+        self._limit_start(program, now)
+
+    def _limit_start(self, program: Program, now: float) -> None:
+        """Set the end of a start: too late to be ready, or (without a check) up for long enough to be."""
+        spec = program.spec
+        if spec.ready is not None:
+            self.deadlines.set(program, program.after_start_s(spec.start_timeout_s))
+        elif spec.min_uptime_s > 0:
+            self.deadlines.set(program, program.after_start_s(spec.min_uptime_s))
+        else:
+            self._enter_running(program, now)
+
+    def on_ready(self, program: Program, now: float) -> None:
+        """It says that it does its work; it may say so when that does not matter any more."""
+        if program.state is State.STARTING and program.pid is not None and program.spec.ready is not None:
+            self._enter_running(program, now)
+
+    def _enter_running(self, program: Program, now: float) -> None:
+        self.apply(program, Trigger.BECAME_READY, READY, now)
+        spec = program.spec
+        self._limit_runtime(program)
+        if spec.health is not None:
+            self.actions.append(WatchHealth(program.name))
+        if spec.hooks is not None and spec.hooks.after_ready:
+            program.hook = Hook.AFTER_READY
+            self.actions.append(RunHook(program.name, Hook.AFTER_READY))
+
+    def _limit_runtime(self, program: Program) -> None:
+        limit_s = program.spec.max_runtime_s
+        self.deadlines.set(program, None if limit_s is None else program.after_start_s(limit_s))
 
     def on_timeout_extended(self, program: Program, seconds: float, now: float) -> None:
-        """It asks for more time to get ready, or to stop."""
-        waits = program.state is State.STOPPING or (
-            program.state is State.STARTING and program.spec.ready is not None
-        )
-        if waits and program.deadline_s is not None:
+        """It asks for more time to get ready, or to stop; it has none to ask for when it has been killed."""
+        if program.deadline_s is None or program.hook is not None:
+            return
+        starts = program.state is State.STARTING and program.spec.ready is not None
+        if starts or (program.state is State.STOPPING and not program.killed):
             self.deadlines.set(program, max(program.deadline_s, now + seconds))
+
+    def on_respecified(self, program: Program, old: ProgramSpec, now: float) -> None:
+        """The spec of a program changed under its life: what counts from now on is the new one."""
+        spec = program.spec
+        if program.state is State.RUNNING:
+            if spec.health != old.health:
+                program.health, program.health_failures, program.health_reason = None, 0, ""
+                self.actions.append(WatchHealth(program.name))
+            self._limit_runtime(program)
+        elif program.state is State.STARTING and program.pid is not None:
+            if spec.ready != old.ready:
+                self._await_ready(program, now)
+            elif (spec.start_timeout_s, spec.min_uptime_s) != (old.start_timeout_s, old.min_uptime_s):
+                self._limit_start(program, now)
 
     # Facts of an end
 
     def on_exited(self, program: Program, event: Exited, now: float) -> None:
         """Its main process is gone."""
-        if program.started_s is None:
-            raise AssertionError(f"{program.name} exited, but was never spawned")
-        uptime_s = now - program.started_s
+        if program.pid is None:
+            raise IllegalTransition(program.name, program.state, Trigger.EXITED)
+        program.pid = None
+        program.exit = event.exit
         if program.state is State.STOPPING:
             self.apply(program, Trigger.EXITED, program.cause, now)
             if program.hook is Hook.BEFORE_STOP:
-                self.actions.append(CancelHook(program.name))
+                self._cancel_hook(program, now)
         elif program.stuck:
             self.actions.append(AwaitEmpty(program.name))
         else:
             spec = program.spec
+            uptime_s = program.uptime_s(now)
             ready = spec.ready is None or program.state is State.RUNNING
             verdict = verdict_on_exit(spec, event.exit, good_run=ready and uptime_s >= spec.min_uptime_s)
-            program.exit = event.exit
             self.judge(program, verdict, Cause(f"{event.exit} after {format_duration(uptime_s)}"), now)
-        program.exit = event.exit
-        program.pid = None
+
+    def _judge_failed_start(self, program: Program, cause: Cause, now: float) -> None:
+        program.exit = None
+        self.judge(program, verdict_on_failed_start(program.spec), cause, now)
 
     def judge(self, program: Program, verdict: Trigger, cause: Cause, now: float) -> None:
         """Carry a verdict out: what follows the end of a program that nobody asked for."""
-        if verdict is Trigger.RESTART_LATER and not self._gate.is_open(program):
+        if program.desired is Desired.DOWN:
+            # It was about to be stopped, and has saved us the work.
+            verdict = Trigger.FINISHED
+        elif verdict is Trigger.RESTART_LATER and not self._gate.is_open(program):
             # It had no chance without its dependency: it waits for that, and the failure does not count.
-            verdict = Trigger.RESTART_NOW
+            verdict, cause = Trigger.RESTART_NOW, Cause(f"{cause.text}; not counted, what it needs was missing")
         elif verdict is Trigger.RESTART_LATER:
             verdict, cause = self._count_failure(program, cause, now)
         elif verdict is Trigger.RESTART_NOW:
@@ -164,7 +209,8 @@ class Lives:
         elif verdict is Trigger.RESTART_NOW:
             program.restarts += 1
 
-    def _count_failure(self, program: Program, cause: Cause, now: float) -> tuple[Trigger, Cause]:
+    @staticmethod
+    def _count_failure(program: Program, cause: Cause, now: float) -> tuple[Trigger, Cause]:
         limit = program.spec.start_limit
         program.failures += 1
         program.failed_at_s = recent_failures(limit, program.failed_at_s, now)
@@ -177,25 +223,32 @@ class Lives:
         return Trigger.RESTART_LATER, cause
 
     def on_emptied(self, program: Program, event: Emptied, now: float) -> None:
-        """Nothing of its life is left."""
+        """Nothing of its life is left, but perhaps a hook that is being cancelled."""
+        stops = program.state is State.STOPPING and not program.spawning
+        if program.empty or not (stops or program.stuck):
+            raise IllegalTransition(program.name, program.state, Trigger.EMPTIED)
         program.pid = None
-        if program.stuck:
-            program.stuck = False
-            self.touched.append(program)
-            return
-        cause = program.cause
+        program.empty = True
         if event.survivors:
-            cause = Cause(f"{cause.text}; killed what was left: {', '.join(event.survivors)}", cause.actor)
-        hooks = program.spec.hooks
-        if hooks is not None and hooks.after_stop:
-            program.hook = Hook.AFTER_STOP
-            program.cause = cause
-            self.deadlines.set(program, None)
-            self.actions.append(RunHook(program.name, Hook.AFTER_STOP))
-        else:
-            self.apply(program, Trigger.EMPTIED, cause, now)
+            text = f"{program.cause.text}; killed what was left: {', '.join(event.survivors)}"
+            program.cause = Cause(text, program.cause.actor)
+        if program.hook is None:
+            self._end_stop(program, now)
+        elif not program.cancelled:
+            self._cancel_hook(program, now)
 
-    # Checks and hooks
+    def _end_stop(self, program: Program, now: float) -> None:
+        hooks = program.spec.hooks
+        if not program.stuck and hooks is not None and hooks.after_stop:
+            self._run_hook(program, Hook.AFTER_STOP, now)
+        else:
+            self._leave_empty(program, now)
+
+    def _leave_empty(self, program: Program, now: float) -> None:
+        program.stuck = False
+        self.apply(program, Trigger.EMPTIED, program.cause, now)
+
+    # Checks
 
     def on_check(self, program: Program, event: CheckPassed | CheckFailed, now: float) -> None:
         """Its health was looked at."""
@@ -215,8 +268,7 @@ class Lives:
             self.touched.append(program)
         program.health = False
         if health.restart:
-            uptime_s = now - (program.started_s or now)
-            good = uptime_s >= program.spec.min_uptime_s
+            good = program.uptime_s(now) >= program.spec.min_uptime_s
             verdict = Trigger.RESTART_NOW if good else Trigger.RESTART_LATER
             self.stop_for(program, verdict, Cause(f"unhealthy: {event.reason}"), now)
 
@@ -225,39 +277,75 @@ class Lives:
         self.apply(program, Trigger.STOP_DECIDED, cause, now)
         program.after = after
 
+    # Hooks: one at a time for each program, so that their answers cannot be mistaken for one another's
+
+    def _run_hook(self, program: Program, hook: Hook, now: float) -> None:
+        program.hook = hook
+        program.cancelled = False
+        hooks = program.spec.hooks
+        timeout_s = hooks.timeout_s if hooks is not None else 0.0
+        # The timeout itself is kept by whoever runs the hook.  This is for one that does not die of it.
+        self.deadlines.set(program, now + timeout_s + KILL_GRACE_S)
+        self.actions.append(RunHook(program.name, hook))
+
+    def _cancel_hook(self, program: Program, now: float) -> None:
+        program.cancelled = True
+        self.deadlines.set(program, now + KILL_GRACE_S)
+        self.actions.append(CancelHook(program.name))
+
     def on_hook_ended(self, program: Program, event: HookEnded, now: float) -> None:
         """A hook is over: what waited for it goes on."""
-        if program.hook is not event.hook:
+        hook = event.hook
+        if program.hook is not hook:
             return
         program.hook = None
-        match event.hook:
-            case Hook.BEFORE_START if program.state is State.STARTING and event.failure:
-                cause = Cause(f"hook before_start: {event.failure}")
-                self.judge(program, verdict_on_failed_start(program.spec), cause, now)
-            case Hook.BEFORE_START if program.state is State.STARTING:
-                self.actions.append(Spawn(program.name))
-            case Hook.BEFORE_START | Hook.AFTER_STOP:
-                self.apply(program, Trigger.EMPTIED, program.cause, now)
-            case Hook.BEFORE_STOP if program.pid is not None:
-                self._signal(program, now)
-            case Hook.BEFORE_STOP | Hook.AFTER_READY:
-                # Its program has gone meanwhile; or it is nobody's condition.
-                return
+        if hook is Hook.BEFORE_START and program.state is State.STARTING:
+            if event.failure:
+                self._judge_failed_start(program, Cause(f"hook before_start: {event.failure}"), now)
+            else:
+                self.deadlines.set(program, None)
+                self._execute(program)
+        elif hook in _BESIDE_A_LIFE:
+            self._go_on_without_hook(program, hook, now)
+        else:
+            self._leave_empty(program, now)
+
+    def _go_on_without_hook(self, program: Program, hook: Hook, now: float) -> None:
+        """Let a stop go on that had to wait for `after_ready` or `before_stop`, or the next life begin."""
+        if not (program.state is State.STOPPING or program.stuck):
+            self.touched.append(program)
+        elif program.empty:
+            self._end_stop(program, now)
+        elif program.step < 0 and not program.killed:
+            if hook is Hook.AFTER_READY:
+                self._begin_stop(program, now)
+            else:
+                self._next_step(program, now)
 
     # Deadlines
+
+    def hurry(self, program: Program, now: float) -> None:
+        """Let its deadline pass now.  What was killed has its time nevertheless: nothing can be done to it."""
+        due_s = program.deadline_s
+        if due_s is None or (now < due_s and program.state is State.STOPPING and _only_dies(program)):
+            return
+        self.deadlines.set(program, None)
+        self.on_deadline(program, now)
 
     def on_deadline(self, program: Program, now: float) -> None:
         """What was waited for did not come, or the time for the next step has."""
         spec = program.spec
         match program.state:
+            case State.STARTING if program.hook is not None:
+                cause = Cause(f"hook {program.hook.value} does not end")
+                self.stop_for(program, verdict_on_failed_start(spec), cause, now)
             case State.STARTING if spec.ready is not None:
-                cause = Cause(f"not ready within {format_duration(spec.start_timeout_s)}")
+                cause = Cause(f"not ready within {format_duration(program.uptime_s(now))}")
                 self.stop_for(program, verdict_on_failed_start(spec), cause, now)
             case State.STARTING:
-                self.on_ready(program, now)
+                self._enter_running(program, now)
             case State.RUNNING:
-                limit = format_duration(spec.max_runtime_s or 0)
-                cause = Cause(f"ran longer than {limit}, its max_runtime")
+                cause = Cause(f"ran for {format_duration(program.uptime_s(now))}, longer than its max_runtime")
                 self.stop_for(program, verdict_on_max_runtime(spec), cause, now)
             case State.STOPPING:
                 self._on_stop_timed_out(program, now)
@@ -270,19 +358,23 @@ class Lives:
     def _on_stop_timed_out(self, program: Program, now: float) -> None:
         steps = stop_steps(program.spec)
         text, actor = program.cause.text, program.cause.actor
-        if program.step + 1 < len(steps):
-            program.step += 1
+        if program.hook is not None and not program.cancelled:
+            self._cancel_hook(program, now)
+        elif _only_dies(program):
+            program.stuck = True
+            self.apply(
+                program, Trigger.STUCK, Cause(f"{text}, but {_remains(program)} does not die", actor), now
+            )
+        elif program.step + 1 < len(steps):
             self.apply(program, Trigger.STEP_TIMED_OUT, program.cause, now)
-        elif program.step < len(steps):
-            limit = format_duration(sum(step.timeout_s for step in steps))
-            program.step = len(steps)
-            program.cause = Cause(f"{text}; did not stop within {limit}, killed", actor)
+        else:
+            program.killed = True
+            program.cause = Cause(
+                f"{text}; did not stop within {format_duration(sum(step.timeout_s for step in steps))}, killed",
+                actor,
+            )
             self.apply(program, Trigger.STOP_TIMED_OUT, program.cause, now)
             self.deadlines.set(program, now + KILL_GRACE_S)
-        else:
-            program.stuck = True
-            pid = f"process {program.pid}" if program.pid is not None else "something of it"
-            self.apply(program, Trigger.STUCK, Cause(f"{text}, but {pid} does not die", actor), now)
 
     # Transitions
 
@@ -307,17 +399,28 @@ class Lives:
         transition = Transition(program.name, old, state, cause, now)
         program.history = (*program.history[1 - REMEMBERED :], transition)
         self.actions.append(Publish(transition))
+        if state is State.STOPPING:
+            program.begin_stop()
         if old is State.RUNNING:
-            program.health, program.health_failures = None, 0
-        if program.spec.essential and state in {State.EXITED, State.FATAL}:
+            program.health, program.health_failures, program.health_reason = None, 0, ""
+            if program.hook is not None and state is not State.STOPPING:
+                self.actions.append(CancelHook(program.name))
+        if (
+            state in _FOR_GOOD
+            and program.spec.essential
+            and program.desired is Desired.UP
+            and not program.armed
+        ):
             self.final = program
 
     def _emit(self, program: Program, effect: Effect, now: float) -> None:
         match effect:
-            case Effect.SPAWN:
-                self._spawn(program)
-            case Effect.SIGNAL:
+            case Effect.START:
+                self._begin_start(program, now)
+            case Effect.STOP:
                 self._begin_stop(program, now)
+            case Effect.SIGNAL:
+                self._next_step(program, now)
             case Effect.KILL:
                 self.actions.append(KillTree(program.name))
             case Effect.AWAIT_EMPTY:
@@ -325,28 +428,45 @@ class Lives:
             case _:
                 assert_never(effect)
 
-    def _spawn(self, program: Program) -> None:
+    def _begin_start(self, program: Program, now: float) -> None:
         program.after = None
         hooks = program.spec.hooks
         if hooks is not None and hooks.before_start:
-            program.hook = Hook.BEFORE_START
-            self.actions.append(RunHook(program.name, Hook.BEFORE_START))
+            self._run_hook(program, Hook.BEFORE_START, now)
         else:
-            self.actions.append(Spawn(program.name))
+            self._execute(program)
+
+    def _execute(self, program: Program) -> None:
+        program.spawning = True
+        self.actions.append(Spawn(program.name))
 
     def _begin_stop(self, program: Program, now: float) -> None:
-        """Send the signal of the present step; before the first one comes the hook."""
+        """Say goodbye: no hook of another kind is left, `before_stop` comes first, then the first signal."""
         hooks = program.spec.hooks
-        if program.hook is Hook.BEFORE_START:
-            self.actions.append(CancelHook(program.name))
-        elif program.step == 0 and program.pid is not None and hooks is not None and hooks.before_stop:
-            program.hook = Hook.BEFORE_STOP
-            self.actions.append(RunHook(program.name, Hook.BEFORE_STOP))
+        if program.spawning:
+            # Nobody is there to be told yet; the answer to the spawn comes soon, and leads here again.
+            return
+        if program.hook is not None:
+            self._cancel_hook(program, now)
+        elif program.pid is not None and hooks is not None and hooks.before_stop:
+            self._run_hook(program, Hook.BEFORE_STOP, now)
         else:
-            self._signal(program, now)
+            self._next_step(program, now)
 
-    def _signal(self, program: Program, now: float) -> None:
+    def _next_step(self, program: Program, now: float) -> None:
+        program.step += 1
         step = stop_steps(program.spec)[program.step]
         group = program.step > 0 or program.spec.stop_scope is StopScope.GROUP
         self.actions.append(Signal(program.name, step.signal, group))
         self.deadlines.set(program, now + step.timeout_s)
+
+
+def _only_dies(program: Program) -> bool:
+    """Whether all was done to end it: it was killed, and so was its hook."""
+    return (program.killed or program.empty) and (program.hook is None or program.cancelled)
+
+
+def _remains(program: Program) -> str:
+    if program.pid is not None:
+        return f"process {program.pid}"
+    return f"its hook {program.hook.value}" if program.hook is not None else "something of it"

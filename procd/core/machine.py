@@ -34,20 +34,16 @@ from procd.core.events import (
     Start,
     Stop,
     TimeoutExtended,
-    WatchHealth,
 )
-from procd.core.gate import Gate, is_wanted
+from procd.core.gate import Gate, holds, is_wanted
 from procd.core.lives import Lives
-from procd.core.program import ACTIVE, LIVE, PENDING, Program
+from procd.core.program import ACTIVE, LIVE, Program
 from procd.core.states import Desired, State, Trigger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from procd.config.spec import ProgramSpec
-
-#: States at rest, from which a wish to run is a start at once.
-_ENDED = frozenset({State.EXITED, State.FATAL, State.BACKOFF})
 
 #: States in which another spec is worth another try at once: what was wrong may have been mended.
 _TRYING = frozenset({State.BACKOFF, State.FATAL, *LIVE})
@@ -69,7 +65,9 @@ class Machine:
         self._lives = Lives(self.gate, chance)
         self._slots = max_concurrent_starts
         self._queue: deque[Program] = deque()
-        self._pulled: deque[Program] = deque()
+        #: Whose dependencies are to be looked at, and whose were since all was settled, asked for or not.
+        self._pulling: deque[Program] = deque()
+        self._pulls: dict[Program, bool] = {}
 
     # What the shell asks
 
@@ -94,8 +92,8 @@ class Machine:
         reasons = [f"{name} does not exist" for name in self.gate.missing(program)]
         for other, condition in self.gate.unmet(program):
             reasons.append(f"{other.name} to be {condition.value} (it is {other.state.value})")
-        if program.stuck:
-            reasons.append("its last process, which does not die")
+        if program.hook is not None:
+            reasons.append(f"the end of its hook {program.hook.value}")
         if not reasons and self._slots is not None:
             reasons.append(f"a start slot ({self._lives.starting} of {self._slots} programs are starting)")
         return reasons
@@ -105,14 +103,20 @@ class Machine:
     def handle(self, event: Event, now: float) -> list[Action]:
         """Take one event in; return what has to be done because of it, in order.
 
-        Raises IllegalTransition, with nothing changed, for an event that its program cannot have in its state,
-        and KeyError for a program that does not exist.
+        Raises IllegalTransition for an event that its program cannot have in its state, and KeyError for a
+        program that does not exist; nothing has changed then.  Answers that may come late are not among these:
+        BecameReady, CheckPassed, CheckFailed, HookEnded, ScheduleDue, TimeoutExtended and DeadlinePassed are
+        without effect where they do not matter any more.
         """
         self._take(event, now)
         return self._settle(now)
 
     def handle_all(self, events: Iterable[Event], now: float) -> list[Action]:
-        """Take several events in before anything is settled: a plan, of which only the whole makes sense."""
+        """Take several events in before anything is settled: a plan, of which only the whole makes sense.
+
+        Raises as `handle` does; the events before the one at fault have been taken in, and are settled with the
+        next that come.
+        """
         for event in events:
             self._take(event, now)
         return self._settle(now)
@@ -146,8 +150,7 @@ class Machine:
             case TimeoutExtended():
                 self._lives.on_timeout_extended(self.programs[event.name], event.seconds, now)
             case DeadlinePassed():
-                self._lives.deadlines.set(self.programs[event.name], None)
-                self._lives.on_deadline(self.programs[event.name], now)
+                self._lives.hurry(self.programs[event.name], now)
             case _:
                 assert_never(event)
 
@@ -156,31 +159,41 @@ class Machine:
     def _on_request(self, program: Program, request: Start | Stop | Restart | Remove, now: float) -> None:
         match request:
             case Start():
-                self._want_up(program, Trigger.START_REQUESTED, request.cause, now)
+                self._want_up(program, Trigger.START_REQUESTED, request.cause, now, asked=True)
             case Restart():
-                self._want_up(program, Trigger.RESTART_REQUESTED, request.cause, now)
+                self._want_up(program, Trigger.RESTART_REQUESTED, request.cause, now, asked=True)
             case Stop():
                 self._want_down(program, request.cause)
             case Remove():
                 self._want_down(program, request.cause)
                 program.retiring = True
 
-    def _want_up(self, program: Program, trigger: Trigger, cause: Cause, now: float) -> None:
+    def _want_up(
+        self, program: Program, trigger: Trigger, cause: Cause, now: float, *, asked: bool = False
+    ) -> None:
+        """Have a program run, and all that it needs; `asked`: by somebody, and not by procd's own rules."""
         if self.closing or program.retiring:
             return
-        self._lives.apply(program, trigger, cause, now)
+        if program.successor is not None:
+            # The life that it has, if it still has one, is one of a spec that does not count any more.
+            trigger = Trigger.RESTART_REQUESTED
+        if program.stuck:
+            self._lives.touched.append(program)
+        else:
+            self._lives.apply(program, trigger, cause, now)
         program.desired = Desired.UP
+        program.held = False
         program.wish = cause
         program.armed = program.spec.schedule is not None
         program.after = None
         # Somebody looked after it: failures of the past neither slow it down nor count.
         program.failures = 0
         program.failed_at_s = ()
-        if program.spec.depends_on:
-            self._pulled.append(program)
+        self._pull_for(program, asked=asked)
 
     def _want_down(self, program: Program, cause: Cause) -> None:
         program.desired = Desired.DOWN
+        program.held = True
         program.wish = cause
         program.armed = False
         program.after = None
@@ -189,47 +202,57 @@ class Machine:
     def _on_add(self, event: Add, now: float) -> None:
         spec = event.spec
         program = self.programs.get(spec.name)
+        trigger = Trigger.START_REQUESTED
         if program is not None:
-            # It was removed a moment ago and is not yet empty: the new one takes its place when it is.
+            # It was removed a moment ago, and is not empty yet: the new one takes its place when it is.
             program.retiring = False
-            program.successor = spec
+            self._replace(program, spec, now, in_place=False)
+            trigger = Trigger.RESTART_REQUESTED
         else:
             program = self.programs[spec.name] = Program(spec, now)
             self.gate.enrol(program)
             self._lives.touched.append(program)
         if spec.schedule is not None:
-            program.armed = event.start
+            program.armed = event.start and not self.closing
         elif event.start:
-            self._want_up(program, Trigger.START_REQUESTED, event.cause, now)
+            self._want_up(program, trigger, event.cause, now)
+        for dependent, _ in self.gate.dependents(program):
+            if dependent.desired is Desired.UP:
+                self._pull_for(dependent, asked=False)
 
     def _on_change(self, program: Program, event: Change, now: float) -> None:
-        if event.restart and program.live:
-            program.successor = event.spec
-            anew = program.state is not State.STOPPING
-        else:
-            self._respecify(program, event.spec)
-            anew = event.restart and program.state in _TRYING and program.desired is Desired.UP
-        if anew:
+        self._replace(program, event.spec, now, in_place=not event.restart)
+        if event.restart and program.desired is Desired.UP and program.state in _TRYING:
             self._want_up(program, Trigger.RESTART_REQUESTED, event.cause, now)
 
-    def _respecify(self, program: Program, spec: ProgramSpec) -> None:
+    def _replace(self, program: Program, spec: ProgramSpec, now: float, *, in_place: bool) -> None:
+        """Give a program another spec: now, or when the life that does not suit it is over."""
+        if program.live and not (in_place and program.successor is None):
+            program.successor = spec
+        else:
+            self._respecify(program, spec, now)
+
+    def _respecify(self, program: Program, spec: ProgramSpec, now: float) -> None:
         old = program.spec
+        # Those that it needed may have waited for its end, in order to stop.
+        self._lives.touched.extend(other for other, _ in self.gate.dependencies(program))
         self.gate.strike(program)
         program.spec = spec
+        program.successor = None
         self.gate.enrol(program)
-        program.armed = program.armed and spec.schedule is not None
+        up = program.desired is Desired.UP
+        program.armed = spec.schedule is not None and (program.armed or (up and old.schedule is None))
         self._lives.touched.append(program)
-        if program.state is State.RUNNING:
-            if spec.health != old.health:
-                program.health, program.health_failures, program.health_reason = None, 0, ""
-                self._lives.actions.append(WatchHealth(program.name))
-            self._lives.limit_runtime(program)
+        self._lives.on_respecified(program, old, now)
+        if up and spec.depends_on != old.depends_on:
+            self._pulls.pop(program, None)
+            self._pull_for(program, asked=False)
 
     def _on_shutdown(self, cause: Cause) -> None:
         self.closing = True
         for program in self.programs.values():
             program.armed = False
-            if program.state in ACTIVE:
+            if program.state in ACTIVE or program.stuck:
                 self._want_down(program, cause)
 
     # Schedules
@@ -237,7 +260,7 @@ class Machine:
     def _on_schedule(self, program: Program, now: float) -> None:
         if not program.armed or self.closing:
             return
-        if program.state in ACTIVE:
+        if program.state in ACTIVE or program.stuck:
             program.skipped += 1
             return
         self._want_up(program, Trigger.START_REQUESTED, Cause(f"schedule {program.spec.schedule!r}"), now)
@@ -246,57 +269,78 @@ class Machine:
 
     def _settle(self, now: float) -> list[Action]:
         """Carry wishes on until nothing moves, then hand the actions out."""
-        self._close_with_essential()
-        while self._pulled or self._lives.touched or self._may_open():
-            if self._pulled:
-                self._pull(self._pulled.popleft(), now)
-            elif self._lives.touched:
-                program = self._lives.touched.popleft()
+        touched = self._lives.touched
+        while True:
+            if self._lives.final is not None:
+                self._close_with(self._lives.final)
+            elif self._pulling:
+                self._pull(self._pulling.popleft(), now)
+            elif touched:
+                program = touched.popleft()
                 self._consider(program, now)
                 for neighbour in self.gate.neighbours(program):
                     self._consider(neighbour, now)
-            else:
+            elif self._queue and (self._slots is None or self._lives.starting < self._slots):
                 self._open(self._queue.popleft(), now)
+            else:
+                break
+        self._pulls.clear()
         actions, self._lives.actions = self._lives.actions, []
         return actions
 
-    def _close_with_essential(self) -> None:
-        final = self._lives.final
-        if final is not None and not self.closing:
+    def _close_with(self, final: Program) -> None:
+        self._lives.final = None
+        if not self.closing:
             self.final = final
             self._on_shutdown(Cause(f"{final.name}, which is essential, ended: {final.cause.text}"))
-        self._lives.final = None
+
+    def _pull_for(self, program: Program, *, asked: bool) -> None:
+        """Look at what a program needs, once in each settling; a second time if somebody asks for it."""
+        if program.spec.depends_on and (program not in self._pulls or (asked and not self._pulls[program])):
+            self._pulls[program] = asked
+            self._pulling.append(program)
 
     def _pull(self, program: Program, now: float) -> None:
-        """Whoever wants a program wants what it needs."""
+        """Whoever wants a program wants what it needs, and what that needs.
+
+        procd's own rules (a schedule, a reload) start only what nobody has had an opinion about: what somebody
+        has stopped stays stopped, and what was given up stays given up, until somebody asks.
+        """
+        asked = self._pulls[program]
         for other, condition in self.gate.dependencies(program):
-            if not is_wanted(other, condition):
+            fresh = other.desired is Desired.DOWN and not other.held
+            if fresh or (asked and not is_wanted(other, condition)):
                 cause = Cause(f"needed by {program.name}: {program.wish.text}", program.wish.actor)
-                self._want_up(other, Trigger.START_REQUESTED, cause, now)
+                self._want_up(other, Trigger.START_REQUESTED, cause, now, asked=asked)
+            elif other.desired is Desired.UP and not holds(other, condition):
+                self._pull_for(other, asked=asked)
 
     def _consider(self, program: Program, now: float) -> None:
         """Look whether a wish that could not be carried out can be now."""
+        withdrawn = self.gate.is_withdrawn(program)
+        if withdrawn is not program.withdrawn:
+            program.withdrawn = withdrawn
+            self._lives.touched.append(program)
         if program.state is State.STOPPED:
             self._on_rest(program, now)
-        elif program.state is State.WAITING and program.desired is Desired.UP:
-            self._enqueue(program)
         elif program.desired is Desired.DOWN:
             self._stop_if_free(program, now)
-        elif program.live and program.state is not State.STOPPING:
+        elif program.state is State.WAITING:
+            self._enqueue(program)
+        elif program.spec.depends_on and program.live and program.state is not State.STOPPING:
             self._yield_if_lost(program, now)
 
     def _on_rest(self, program: Program, now: float) -> None:
         """Nothing of the program is left: what was put off until now happens."""
-        program.step = 0
         if program.retiring:
-            if self.programs.pop(program.name, None) is not None:
+            # A hook that was cancelled may still have to tell its end.
+            if program.hook is None and self.programs.pop(program.name, None) is not None:
                 self.gate.strike(program)
                 self._lives.actions.append(Forget(program.name))
             return
         if program.successor is not None:
-            spec, program.successor = program.successor, None
-            self._respecify(program, spec)
-        if program.desired is Desired.DOWN or self.closing:
+            self._respecify(program, program.successor, now)
+        if program.desired is Desired.DOWN:
             return
         after, program.after = program.after, None
         if after is None:
@@ -306,35 +350,37 @@ class Machine:
 
     def _stop_if_free(self, program: Program, now: float) -> None:
         """Stop a program that is not wanted, once nothing that needs it runs."""
-        if program.state in PENDING:
-            self._lives.apply(program, Trigger.STOP_REQUESTED, program.wish, now)
-        elif program.state in _ENDED:
-            # A stuck process is not stopped, whatever is wanted.
-            if not program.stuck:
-                self._lives.apply(program, Trigger.STOP_REQUESTED, program.wish, now)
-        elif program.state is not State.STOPPING and not self.gate.holders(program):
-            self._lives.apply(program, Trigger.STOP_REQUESTED, program.wish, now)
+        if (
+            program.stuck
+            or program.state is State.STOPPING
+            or (program.live and not self.gate.may_stop(program))
+        ):
+            return
+        self._lives.apply(program, Trigger.STOP_REQUESTED, program.wish, now)
 
     def _yield_if_lost(self, program: Program, now: float) -> None:
         """Stop a program that must not run without what it has lost; it waits for that to come back."""
-        lost = self.gate.lost(program)
-        if lost is None:
+        unwell = self.gate.unhealthy_dependency(program)
+        if unwell is not None:
+            why = unwell.health_reason if unwell.health is False else unwell.cause.text
+            self._lives.stop_for(program, None, Cause(f"{unwell.name} is not healthy: {why}"), now)
             return
-        other, condition = lost
-        why = other.wish if other.desired is Desired.DOWN else other.cause
-        text = f"{other.name} is no longer {condition.value}: {other.health_reason or why.text}"
-        self._lives.stop_for(program, None, Cause(text, why.actor), now)
+        other = self.gate.withdrawn_dependency(program)
+        if other is not None and self.gate.may_stop(program):
+            root = self.gate.first_withdrawn(other)
+            text = f"{root.name}, which it needs, is to stop: {root.wish.text}"
+            self._lives.stop_for(program, None, Cause(text, root.wish.actor), now)
 
     def _enqueue(self, program: Program) -> None:
-        if not program.queued and not program.stuck and self.gate.is_open(program):
+        if not program.queued and self._may_start(program):
             program.queued = True
             self._queue.append(program)
-
-    def _may_open(self) -> bool:
-        return bool(self._queue) and (self._slots is None or self._lives.starting < self._slots)
 
     def _open(self, program: Program, now: float) -> None:
         """Let the first in the queue start, if it still waits and still may."""
         program.queued = False
-        if program.state is State.WAITING and self.gate.is_open(program):
+        if program.state is State.WAITING and self._may_start(program):
             self._lives.apply(program, Trigger.CLEARED, program.cause, now)
+
+    def _may_start(self, program: Program) -> bool:
+        return program.hook is None and self.gate.is_open(program)

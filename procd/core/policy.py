@@ -41,10 +41,12 @@ def verdict_on_failed_start(spec: ProgramSpec) -> Trigger:
 
 
 def verdict_on_max_runtime(spec: ProgramSpec) -> Trigger:
-    """What follows when `max_runtime` is over: a service gets a new life, a oneshot has failed."""
-    if spec.kind is Kind.SERVICE:
-        return Trigger.RESTART_NOW
-    return Trigger.FINISHED if spec.restart is Restart.NEVER else Trigger.RESTART_LATER
+    """What follows when `max_runtime` is over: a service gets a new life, a oneshot has failed.
+
+    A oneshot that is not tried again has not ended as it should, whatever it exits with when it is stopped:
+    nobody who waits for its completion may take it for completed.
+    """
+    return Trigger.RESTART_NOW if spec.kind is Kind.SERVICE else verdict_on_failed_start(spec)
 
 
 def recent_failures(limit: StartLimit | None, failed_at_s: tuple[float, ...], now: float) -> tuple[float, ...]:
@@ -65,7 +67,10 @@ def backoff_delay_s(backoff: Backoff, failures: int, chance: float) -> float:
     `chance` in [0, 1) spreads the delay evenly over `1 ± jitter` of it, so that programs that died together do
     not come back together.  The result is never above `max_s * (1 + jitter)`.
     """
-    # The exponent is bounded before the power is taken: 2.0 ** 1024 overflows, after a long night of failures.
-    exponent = min(failures - 1, 64)
-    delay = min(backoff.initial_s * backoff.factor**exponent, backoff.max_s)
+    try:
+        grown_s = backoff.initial_s * backoff.factor ** (failures - 1)
+    except OverflowError:
+        # After a long night of failures, or with a large factor; a delay that starts at zero stays there.
+        grown_s = backoff.max_s if backoff.initial_s else 0.0
+    delay = min(grown_s, backoff.max_s)
     return delay * (1 + backoff.jitter * (2 * chance - 1))

@@ -22,10 +22,10 @@ REMEMBERED = 8
 LIVE = frozenset({State.STARTING, State.RUNNING, State.STOPPING})
 
 #: States without a process that lead to one by themselves.
-PENDING = frozenset({State.WAITING, State.BACKOFF})
+_PENDING = frozenset({State.WAITING, State.BACKOFF})
 
 #: States that are not rest.
-ACTIVE = LIVE | PENDING
+ACTIVE = LIVE | _PENDING
 
 
 class Program:
@@ -37,9 +37,10 @@ class Program:
     """
 
     __slots__ = (
-        "after", "armed", "cause", "deadline_s", "desired", "exit", "failed_at_s", "failures", "health",
-        "health_failures", "health_reason", "history", "hook", "pid", "queued", "restarts", "retiring",
-        "since_s", "skipped", "spec", "started_s", "state", "step", "stuck", "successor", "wish",
+        "after", "armed", "cancelled", "cause", "deadline_s", "desired", "empty", "exit", "failed_at_s",
+        "failures", "health", "health_failures", "health_reason", "held", "history", "hook", "killed", "pid",
+        "queued", "restarts", "retiring", "since_s", "skipped", "spawning", "spec", "started_s", "state",
+        "step", "stuck", "successor", "wish", "withdrawn",
     )  # fmt: skip
 
     def __init__(self, spec: ProgramSpec, now: float) -> None:
@@ -57,18 +58,11 @@ class Program:
         self.failed_at_s: tuple[float, ...] = ()
         self.restarts = 0
         self.history: tuple[Transition, ...] = ()
-        #: None: not asked, or not answered yet in this life.
-        self.health: bool | None = None
-        self.health_failures = 0
-        self.health_reason = ""
-        #: Which step of `stop` it is in.
-        self.step = 0
-        #: The hook that is waited for.
-        self.hook: Hook | None = None
-        #: What follows when procd itself has stopped it, and it is empty.
-        self.after: Trigger | None = None
-        #: It was killed, and something of it does not die: nothing is started beside that.
-        self.stuck = False
+        # Its wish
+        #: Somebody stopped it: only somebody can start it again, nothing else does.
+        self.held = False
+        #: It is held, or runs and is to stop because something that it needs is withdrawn.
+        self.withdrawn = False
         #: Its schedule is obeyed; `skipped` counts the times at which it still ran.
         self.armed = False
         self.skipped = 0
@@ -78,6 +72,27 @@ class Program:
         self.successor: ProgramSpec | None = None
         #: It is forgotten when it is empty.
         self.retiring = False
+        # Its life
+        #: It was asked to be executed, and there is no answer yet.
+        self.spawning = False
+        #: None: not asked, or not answered yet in this life.
+        self.health: bool | None = None
+        self.health_failures = 0
+        self.health_reason = ""
+        #: The hook that runs, at most one, and whether it was told to end.
+        self.hook: Hook | None = None
+        self.cancelled = False
+        # Its stop
+        #: The step of `stop` it is in; -1: none yet.
+        self.step = -1
+        #: SIGKILL was sent to everything of it.
+        self.killed = False
+        #: No process of it is left, but perhaps one of a hook.
+        self.empty = False
+        #: What follows when procd itself has stopped it, and it is empty.
+        self.after: Trigger | None = None
+        #: It was killed, and something of it does not die: nothing is started beside that.
+        self.stuck = False
 
     @property
     def name(self) -> str:
@@ -88,3 +103,18 @@ class Program:
     def live(self) -> bool:
         """Whether a process of it may exist."""
         return self.state in LIVE
+
+    def uptime_s(self, now: float) -> float:
+        """Seconds since its last start; 0 before the first."""
+        return 0.0 if self.started_s is None else now - self.started_s
+
+    def after_start_s(self, seconds: float) -> float:
+        """The moment so many seconds after its last start."""
+        return (self.started_s or 0.0) + seconds
+
+    def begin_stop(self) -> None:
+        """Forget how the last stop went."""
+        self.step = -1
+        self.killed = False
+        self.cancelled = False
+        self.empty = self.pid is None and not self.spawning

@@ -14,6 +14,7 @@ How raw events become triggers is decided in `machine`; the coupled rules are th
   the restart policy before the table is asked.  Where procd itself stops a program (STOP_DECIDED: not ready in
   time, unhealthy, too long at work, a dependency gone) the verdict comes when it is empty, in STOPPED.
 * What does not die of SIGKILL is not waited for: STUCK makes the program FATAL; nothing is started beside it.
+  It stays FATAL, whatever is wanted meanwhile, until that is gone too (EMPTIED).
 
 A pair that is not in the table is a mistake of the caller: `IllegalTransition`, and nothing has changed.
 The diagram in docs/explanation/states.md is generated from this table, and a test compares the two.
@@ -27,6 +28,9 @@ from typing import NamedTuple
 
 class State(Enum):
     """Where a program is."""
+
+    # Members are their own only equals.  Enum's hash is a function in Python, and every event looks states up.
+    __hash__ = object.__hash__
 
     STOPPED = "STOPPED"  # not running, as somebody wants it
     WAITING = "WAITING"  # wanted, and waits for a dependency or a start slot
@@ -47,6 +51,8 @@ class Desired(Enum):
 
 class Trigger(Enum):
     """What can happen to a program, after policy has looked at it."""
+
+    __hash__ = object.__hash__
 
     START_REQUESTED = "start requested"
     STOP_REQUESTED = "stop requested"
@@ -70,8 +76,9 @@ class Trigger(Enum):
 class Effect(Enum):
     """What a transition makes somebody do."""
 
-    SPAWN = "spawn"
-    SIGNAL = "send the stop signal"
+    START = "start it: its hook, then the program"
+    STOP = "stop it: its hook, then the first signal"
+    SIGNAL = "send the next stop signal"
     KILL = "kill everything"
     AWAIT_EMPTY = "wait until nothing is left"
 
@@ -94,7 +101,7 @@ class IllegalTransition(Exception):  # noqa: N818 - named as the thing, as in th
 
 
 _START = Rule(State.WAITING)
-_STOP_LIVE = Rule(State.STOPPING, (Effect.SIGNAL,))
+_STOP_LIVE = Rule(State.STOPPING, (Effect.STOP,))
 _VERDICTS = {
     Trigger.RESTART_NOW: Rule(State.WAITING),
     Trigger.RESTART_LATER: Rule(State.BACKOFF),
@@ -112,11 +119,12 @@ _AT_REST = {
 TABLE: dict[State, dict[Trigger, Rule]] = {
     State.STOPPED: {**_AT_REST, **_VERDICTS},
     State.EXITED: _AT_REST,
-    State.FATAL: _AT_REST,
+    # What could not be killed is gone at last: what is wanted can be done.
+    State.FATAL: {**_AT_REST, Trigger.EMPTIED: Rule(State.STOPPED)},
     State.BACKOFF: {**_AT_REST, Trigger.RETRY_DUE: _START},
     State.WAITING: {
         **_AT_REST,
-        Trigger.CLEARED: Rule(State.STARTING, (Effect.SPAWN,)),
+        Trigger.CLEARED: Rule(State.STARTING, (Effect.START,)),
     },
     State.STARTING: {
         Trigger.START_REQUESTED: Rule(State.STARTING),
