@@ -46,13 +46,14 @@ class LogStream:
     """One log, from a chosen place to its end, and on with it if it is followed."""
 
     def __init__(self, logs: Logs, key: StreamKey, path: str, *, follow: bool) -> None:
-        self._logs = logs
-        self._key = key
         self._path = path
         self._follow = follow
         self._fd = -1
         self._gap = 0
         self._over = ""
+        self._changed = asyncio.Event()
+        # From the beginning, so that nothing is missed that happens before the first turn of the stream.
+        self._unwatch = logs.watch(key, Watcher(self._changed.set, self._end)) if follow else _nothing
         self.offset = 0
 
     async def start_at(self, *, lines: int | None, offset: int | None) -> None:
@@ -86,28 +87,24 @@ class LogStream:
             raise OSError(errno.ENOTSUP, "it is not a regular file", self._path)
         return found.st_size
 
+    def _end(self, reason: str) -> None:
+        self._over = reason
+        self._changed.set()
+
     async def run(self, number: int, outlet: Outlet) -> None:
         """Send the stream as notifications until it ends."""
-        changed = asyncio.Event()
-
-        def over(reason: str) -> None:
-            self._over = reason
-            changed.set()
-
-        unwatch = self._logs.watch(self._key, Watcher(changed.set, over)) if self._follow else _nothing
         try:
             if self._gap:
                 reason = "the log file was cut"
                 outlet.notify("stream.gap", [number, {"bytes": self._gap, "reason": reason}])
             while True:
-                changed.clear()
+                self._changed.clear()
                 await self._send_what_is_there(number, outlet)
                 if not self._follow or self._over:
                     outlet.notify("stream.end", [number, {"reason": self._over or "end of log"}])
                     return
-                await changed.wait()
+                await self._changed.wait()
         finally:
-            unwatch()
             self.close()
 
     async def _send_what_is_there(self, number: int, outlet: Outlet) -> None:
@@ -133,7 +130,8 @@ class LogStream:
         return True
 
     def close(self) -> None:
-        """Let go of the file; harmless if that was done."""
+        """Let go of the file and the log; harmless if that was done."""
+        self._unwatch()
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
