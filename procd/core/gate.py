@@ -17,7 +17,7 @@ Cycles do not reach this room: the configuration refuses them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from procd.config.spec import Condition, Kind
 from procd.core.policy import is_success
@@ -171,6 +171,8 @@ def holds(program: Program, condition: Condition) -> bool:
             return ready
         case Condition.HEALTHY:
             return ready and (program.health is True or program.spec.health is None)
+        case _:
+            assert_never(condition)
 
 
 def is_wanted(program: Program, condition: Condition) -> bool:

@@ -352,7 +352,7 @@ class Lives:
             case State.BACKOFF:
                 program.restarts += 1
                 self.apply(program, Trigger.RETRY_DUE, program.cause, now)
-            case State.STOPPED | State.WAITING | State.EXITED | State.FATAL:
+            case _:
                 raise AssertionError(f"{program.name} has no deadline in state {program.state.name}")
 
     def _on_stop_timed_out(self, program: Program, now: float) -> None:
@@ -405,12 +405,7 @@ class Lives:
             program.health, program.health_failures, program.health_reason = None, 0, ""
             if program.hook is not None and state is not State.STOPPING:
                 self.actions.append(CancelHook(program.name))
-        if (
-            state in _FOR_GOOD
-            and program.spec.essential
-            and program.desired is Desired.UP
-            and not program.armed
-        ):
+        if program.spec.essential and self.final is None and _ended_for_good(program):
             self.final = program
 
     def _emit(self, program: Program, effect: Effect, now: float) -> None:
@@ -459,6 +454,11 @@ class Lives:
         group = program.step > 0 or program.spec.stop_scope is StopScope.GROUP
         self.actions.append(Signal(program.name, step.signal, group))
         self.deadlines.set(program, now + step.timeout_s)
+
+
+def _ended_for_good(program: Program) -> bool:
+    """Whether nothing starts it any more; what somebody stopped has not ended, and a schedule goes on."""
+    return program.state in _FOR_GOOD and program.desired is Desired.UP and not program.armed
 
 
 def _only_dies(program: Program) -> bool:

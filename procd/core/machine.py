@@ -91,7 +91,8 @@ class Machine:
             return []
         reasons = [f"{name} does not exist" for name in self.gate.missing(program)]
         for other, condition in self.gate.unmet(program):
-            reasons.append(f"{other.name} to be {condition.value} (it is {other.state.value})")
+            leaves = ", and is to stop" if other.state is State.RUNNING and other.withdrawn else ""
+            reasons.append(f"{other.name} to be {condition.value} (it is {other.state.value}{leaves})")
         if program.hook is not None:
             reasons.append(f"the end of its hook {program.hook.value}")
         if not reasons and self._slots is not None:
@@ -167,6 +168,8 @@ class Machine:
             case Remove():
                 self._want_down(program, request.cause)
                 program.retiring = True
+            case _:
+                assert_never(request)
 
     def _want_up(
         self, program: Program, trigger: Trigger, cause: Cause, now: float, *, asked: bool = False

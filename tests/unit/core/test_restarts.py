@@ -13,6 +13,7 @@ from procd.core import (
     Exit,
     Exited,
     Publish,
+    Shutdown,
     SpawnFailed,
     State,
     TimeoutExtended,
@@ -381,6 +382,15 @@ def test_the_second_essential_program_does_not_take_the_place_of_the_first() -> 
     world.take(Exited("a", Exit(code=3)))
     world.take(Exited("b", Exit(code=4)))
     assert world.machine.final is world["a"]
+
+
+def test_of_two_essential_programs_that_end_at_once_the_first_counts() -> None:
+    """And none, if somebody asked for the end of everything in the same plan."""
+    for shutdown, final in (((), "a"), ((Shutdown(ASKED),), None)):
+        world = World(*(spec(name, essential=True, restart=Restart.NEVER) for name in ("a", "b"))).run("a", "b")
+        world.take(Exited("a", Exit(code=3)), Exited("b", Exit(code=4)), *shutdown)
+        assert (world.machine.final and world.machine.final.name) == final
+        assert world.machine.closing
 
 
 def test_a_cause_keeps_who_asked() -> None:

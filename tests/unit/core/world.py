@@ -81,7 +81,10 @@ class World:
 
     def take(self, *events: Event) -> list[Action]:
         """Hand events in; `actions` are what was decided since."""
-        self.actions = self.machine.handle_all(events, self.now)
+        if len(events) == 1:
+            self.actions = self.machine.handle(events[0], self.now)
+        else:
+            self.actions = self.machine.handle_all(events, self.now)
         return self.actions
 
     def pass_time(self, seconds: float) -> list[Action]:
