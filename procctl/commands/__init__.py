@@ -12,6 +12,7 @@ FAMILY_OF_VERB = {
     "send": "stdin",
     "close": "stdin",
     "logs": "logs",
+    "why": "why",
     "events": "events",
     "reload": "daemon",
     "shutdown": "daemon",

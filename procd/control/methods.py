@@ -29,6 +29,7 @@ from procd.errors import (
     WrongState,
 )
 from procd.output import StreamKey
+from procd.runtime.explanation import why
 from procd.runtime.operations import carry_out, roll, wait_for, wait_until_healthy
 from procd.runtime.record import record
 from procd.runtime.selection import select
@@ -207,6 +208,10 @@ def _events(call: Call, sent: dict[str, Any]) -> Answer:
     return {"stream": call.streams.begin(source), "last": journal.last}
 
 
+def _why(call: Call, sent: dict[str, Any]) -> Answer:
+    return why(call.daemon.runtime, call.program(sent).name)
+
+
 #: What `wait` can wait for.
 WAITABLE = {
     "running": frozenset({State.RUNNING}),
@@ -314,6 +319,7 @@ METHODS: dict[str, Method] = {
         Right.STATUS,
         (_PROGRAM, Parameter("for", p.one_of(*WAITABLE, "healthy"), required=True), _TIMEOUT),
     ),
+    "why": Method(_why, Right.STATUS, (_PROGRAM,)),
     "events": Method(_events, Right.EVENTS, (Parameter("since", p.COUNT), Parameter("follow", p.FLAG))),
     "plan": Method(_plan, Right.RELOAD),
     "reload": Method(_reload, Right.RELOAD),

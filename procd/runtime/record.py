@@ -39,7 +39,7 @@ def record(runtime: Runtime, program: Program) -> dict[str, Any]:
         "restarts": program.restarts,
         "started_at": None if started_s is None else time.time() - (now - started_s),
         "exit": exit_to_wire(program.exit),
-        "reason": _reason(runtime, program),
+        "reason": reason_of(runtime, program),
         "next": next_to_wire(runtime, program, now),
         "uid": spec.credentials.uid if spec.credentials else own[0],
         "gid": spec.credentials.gid if spec.credentials else own[1],
@@ -58,7 +58,8 @@ def health_to_wire(program: Program) -> str | None:
     return {True: "healthy", False: "unhealthy", None: "unknown"}[program.health]
 
 
-def _reason(runtime: Runtime, program: Program) -> str:
+def reason_of(runtime: Runtime, program: Program) -> str:
+    """Say in one line why a program is where it is."""
     waits_for = runtime.machine.waits_for(program)
     if waits_for:
         return f"waits for {', '.join(waits_for)}"

@@ -1,0 +1,99 @@
+"""Every verb in every state: what it answers, and where the program is afterwards."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.system.daemon import Daemon
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: How a program is brought into a state, and kept there.
+IN_STATE = {
+    "STOPPED": 'command = ["sleep", "1000"]\nautostart = false',
+    "WAITING": 'command = ["sleep", "1000"]\ndepends_on = ["gives-up"]',
+    "STARTING": 'command = ["sleep", "1000"]\nready = { fd = 3 }',
+    "RUNNING": 'command = ["sleep", "1000"]',
+    "STOPPING": 'command = "trap \'\' TERM; while :; do sleep 1000; done"\nshell = true\nstop_timeout = "1h"',
+    "BACKOFF": 'command = ["false"]\nbackoff = { initial = "1h", max = "1h" }',
+    "EXITED": 'command = ["true"]\nrestart = "never"',
+    "FATAL": 'command = ["false"]\nbackoff = { initial = 0 }\nstart_limit = { count = 1, within = "1h" }',
+}
+
+LIVE = ("STARTING", "RUNNING", "STOPPING")
+
+
+def by_state(**differing: int) -> dict[str, int]:
+    """An exit status for each state: `other` where nothing else is said."""
+    other = differing.pop("other")
+    return {state: differing.get(state, other) for state in IN_STATE}
+
+
+#: The words of each verb ({} is the program), and the exit status in each state: 0 done, 1 refused or failed,
+#: 3 known but not running, 7 timed out.
+VERBS = {
+    "start": (
+        ["--timeout", "500ms", "start", "{}"],
+        by_state(other=0, WAITING=1, STARTING=7, STOPPING=7, BACKOFF=1, FATAL=1),
+    ),
+    "stop": (["--timeout", "500ms", "stop", "{}"], by_state(other=0, STOPPING=7)),
+    "restart": (
+        ["--timeout", "500ms", "restart", "{}"],
+        by_state(other=0, WAITING=1, STARTING=7, STOPPING=7, BACKOFF=1, FATAL=1),
+    ),
+    "rolling": (
+        ["--timeout", "500ms", "restart", "--rolling", "{}"],
+        by_state(other=0, WAITING=1, STARTING=7, STOPPING=7, BACKOFF=1, FATAL=1),
+    ),
+    "signal": (["signal", "CONT", "{}"], by_state(other=1, **dict.fromkeys(LIVE, 0))),
+    "send": (["send", "{}", "words"], by_state(other=1, **dict.fromkeys(LIVE, 0))),
+    "close": (["close", "{}", "stdin"], by_state(other=1, **dict.fromkeys(LIVE, 0))),
+    "logs": (["logs", "{}"], by_state(other=0)),
+    "status": (["status", "{}"], by_state(other=3, RUNNING=0)),
+    "why": (["why", "{}"], by_state(other=0)),
+    "wait": (["--timeout", "100ms", "wait", "{}", "--for", "stopped"], by_state(other=7, STOPPED=0)),
+}
+
+#: Where a verb leaves a program, where that is another place.
+AFTERWARDS = {
+    **{("start", state): state for state in IN_STATE},
+    ("start", "STOPPED"): "RUNNING",
+    **{("stop", state): "STOPPED" for state in IN_STATE if state != "STOPPING"},
+    **{(verb, "STOPPED"): "RUNNING" for verb in ("restart", "rolling")},
+}
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A program for each verb in each state."""
+    programs = ["[programs.gives-up]\n" + IN_STATE["FATAL"]]
+    for state, keys in IN_STATE.items():
+        programs += [f'[programs.{state}-{verb}]\nstdin = "pipe"\n{keys}' for verb in VERBS]
+    made = Daemon(tmp_path_factory.mktemp("verbs"), "\n".join(programs))
+    try:
+        made.start()
+        for verb in VERBS:
+            made.until_state(f"STOPPING-{verb}", "RUNNING")
+            made.does("stop", f"STOPPING-{verb}", "--no-wait")
+            for state in IN_STATE:
+                made.until_state(f"{state}-{verb}", state)
+        yield made
+    finally:
+        made.procctl("signal", "KILL", "STOPPING-*", "--group")
+        made.end()
+
+
+@pytest.mark.parametrize("state", IN_STATE)
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_verb_does_what_the_table_says(daemon: Daemon, verb: str, state: str) -> None:
+    """It answers as the table has it, says why if it refuses, and changes nothing that it should not."""
+    words, statuses = VERBS[verb]
+    name = f"{state}-{verb}"
+    done = daemon.procctl(*(word.format(name) for word in words))
+    assert done.code == statuses[state], done
+    if done.code not in {0, 3}:
+        assert name in done.out + done.err
+    daemon.until_state(name, AFTERWARDS.get((verb, state), state))
