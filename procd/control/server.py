@@ -28,6 +28,8 @@ log = structlog.get_logger()
 MAX_CONNECTIONS = 2048
 #: Connections that may wait to be accepted; the kernel bounds it by net.core.somaxconn.
 BACKLOG = 1024
+#: Bytes of a socket's path, without the NUL at its end (unix(7)).
+_LONGEST_PATH = 107
 
 
 class ControlServer:
@@ -78,13 +80,14 @@ class ControlServer:
 def _bind(path: str, mode: int) -> socket.socket:
     """Make a listening socket under another name, and give it its own when nobody can be refused any more."""
     place, name = os.path.split(path)
+    unborn = f"{path}.new"
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     directory = -1
     try:
-        directory = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        # Through the descriptor, because the other name is longer than its own, which may be as long as a
-        # socket's can be (unix(7)).
-        unborn = f"/proc/self/fd/{directory}/{name[:64]}.new"
+        if len(os.fsencode(unborn)) > _LONGEST_PATH:
+            # Its own may be as long as it can be, and this one is longer: a short way to the same place.
+            directory = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            unborn = f"/proc/self/fd/{directory}/{name[:16]}.new"
         Path(unborn).unlink(missing_ok=True)
         listener.bind(unborn)
         os.chmod(unborn, mode)  # noqa: PTH101 - as chmod(2)
