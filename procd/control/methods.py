@@ -145,7 +145,7 @@ def _signal(call: Call, sent: dict[str, Any]) -> Answer:
         if program.pid is None or life is None:
             continue
         try:
-            life.process.signal_process(sent["signal"], group=sent.get("group", False))
+            life.signal(sent["signal"], group=sent.get("group", False))
         except ProcessExitedAlready:
             continue
         except PermissionError as error:

@@ -190,6 +190,14 @@ class TimeoutExtended:
 
 
 @dataclass(frozen=True, slots=True)
+class MainChanged:
+    """Another process of the program is its main process now (MAINPID, sd_notify(3))."""
+
+    name: str
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
 class DeadlinePassed:
     """The deadline that the program had set has passed."""
 
@@ -199,7 +207,7 @@ class DeadlinePassed:
 Event: TypeAlias = (
     Start | Stop | Restart | Add | Remove | Change | Shutdown
     | SpawnSucceeded | SpawnFailed | BecameReady | Exited | Emptied | DeadlinePassed
-    | CheckPassed | CheckFailed | HookEnded | ScheduleDue | TimeoutExtended
+    | CheckPassed | CheckFailed | HookEnded | ScheduleDue | TimeoutExtended | MainChanged
 )  # fmt: skip
 
 

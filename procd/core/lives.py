@@ -102,6 +102,12 @@ class Lives:
             self._judge_failed_start(program, Cause(reason), now)
 
     @staticmethod
+    def on_main_changed(program: Program, pid: int) -> None:
+        """Follow a program to another main process; one that has none has nobody to follow."""
+        if program.pid is not None:
+            program.pid = pid
+
+    @staticmethod
     def _take_answer(program: Program) -> None:
         """A spawn is answered once; another answer would be another life."""
         if not program.spawning:

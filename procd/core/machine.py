@@ -25,6 +25,7 @@ from procd.core.events import (
     Exited,
     Forget,
     HookEnded,
+    MainChanged,
     Remove,
     Restart,
     ScheduleDue,
@@ -150,6 +151,8 @@ class Machine:
                 self._on_schedule(self.programs[event.name], now)
             case TimeoutExtended():
                 self._lives.on_timeout_extended(self.programs[event.name], event.seconds, now)
+            case MainChanged():
+                self._lives.on_main_changed(self.programs[event.name], event.pid)
             case DeadlinePassed():
                 self._lives.hurry(self.programs[event.name], now)
             case _:

@@ -55,12 +55,14 @@ class Checking:
         programs: dict[str, Program],
         lives: dict[str, Life],
         journal: Journal,
+        on_main_pid: Callable[[str, int], None],
     ) -> None:
         self._around = around
         self._submit = submit
         self._programs = programs
         self._lives = lives
         self._journal = journal
+        self._on_main_pid = on_main_pid
         self._checks: dict[str, _Checks] = {}
         self._notify: NotifySocket | None = None
 
@@ -70,7 +72,7 @@ class Checking:
             self._around.loop,
             listen(path),
             owner_of=self._owner_of,
-            belongs=self._belongs,
+            belongs=self.belongs,
             on_message=self._hear,
         )
         self._around.notify_path = path
@@ -172,11 +174,14 @@ class Checking:
         cookie = cookie_of(pid)
         return next((name for name, life in self._lives.items() if life.cookie == cookie), None)
 
-    def _belongs(self, name: str, pid: int) -> bool:
+    def belongs(self, name: str, pid: int) -> bool:
+        """Say whether a process is one of a program."""
         return self._owner_of(pid) == name
 
     def _hear(self, name: str, said: Notification) -> None:
         life, program = self._lives.get(name), self._programs.get(name)
+        if said.main_pid is not None:
+            self._on_main_pid(name, said.main_pid)
         if life is None or program is None or not wants_notify(program.spec):
             return
         if said.status is not None:

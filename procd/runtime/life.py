@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 from procd.config import environment
 from procd.config.spec import CheckKind, Output, Scheduling
 from procd.config.spec import Input as InputKind
-from procd.errors import SpawnError
+from procd.errors import ProcessExitedAlready, SpawnError
 from procd.output import STREAMS, StreamKey
 from procd.process import NULL, Limit, Process, ProcessProtocol, Settings
 from procd.process.tree import COOKIE_VARIABLE
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from procd.core import Exit
     from procd.output import Logs
     from procd.process import ChildFd, Reaper
+    from procd.runtime.heir import Heir
 
 
 class Surroundings:
@@ -121,7 +122,8 @@ class Life(ProcessProtocol):
     """A process, its stdin, and who is told of its end."""
 
     __slots__ = (
-        "_on_exited", "_on_exiting", "cookie", "input", "log_starts", "name", "pid", "ready_fd", "status",
+        "_on_exited", "_on_exiting", "cookie", "heir", "input", "log_starts", "name", "over", "pid", "ready_fd",
+        "status",
     )  # fmt: skip
 
     def __init__(
@@ -135,6 +137,10 @@ class Life(ProcessProtocol):
         self.cookie = cookie
         self.input: Input | None = None
         self.pid = 0
+        #: The main process that it has named in place of its first one.
+        self.heir: Heir | None = None
+        #: Its end was told.
+        self.over = False
         #: How far each log reached when this life began.
         self.log_starts: dict[str, int] = {}
         #: The read end of the pipe on which it says that it is ready; -1 without one, or when it was taken.
@@ -167,11 +173,23 @@ class Life(ProcessProtocol):
         if spec.stdin is InputKind.PIPE:
             self.input = Input(self.name, process.descriptor(0))
 
+    def signal(self, number: int, *, group: bool) -> None:
+        """Signal its main process, or all of its group.  Raises ProcessExitedAlready, PermissionError."""
+        if self.heir is None:
+            self.process.signal_process(number, group=group)
+            return
+        try:
+            self.heir.signal(number, group=group)
+        except ProcessLookupError as error:
+            raise ProcessExitedAlready(f"{self.name} (pid {self.heir.pid}) has ended") from error
+
     def let_go(self) -> None:
         """Close what nobody has taken over."""
         if self.ready_fd >= 0:
             os.close(self.ready_fd)
             self.ready_fd = -1
+        if self.heir is not None:
+            self.heir.close()
 
     # What the process tells
 

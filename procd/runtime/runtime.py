@@ -5,8 +5,10 @@ Owns the one way in (`submit`) and the carrying out of actions, in order and in 
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections import deque
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, assert_never
 
@@ -22,11 +24,13 @@ from procd.core import (
     Change,
     DeadlinePassed,
     Emptied,
+    Exit,
     Exited,
     Forget,
     HookEnded,
     KillTree,
     Machine,
+    MainChanged,
     Publish,
     RunHook,
     ScheduleDue,
@@ -41,6 +45,7 @@ from procd.core.policy import stop_steps
 from procd.errors import ProcessExitedAlready, SpawnError
 from procd.runtime.checking import Checking
 from procd.runtime.emptiness import Emptiness, Stop
+from procd.runtime.heir import Heir
 from procd.runtime.hooks import Command, command_of
 from procd.runtime.journal import Journal
 from procd.runtime.life import Life
@@ -51,7 +56,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from procd.config.spec import ProgramSpec
-    from procd.core import Action, Event, Exit, Transition
+    from procd.core import Action, Event, Program, Transition
     from procd.runtime.life import Surroundings
 
 log = structlog.get_logger()
@@ -78,7 +83,9 @@ class Runtime:
         self.on_change: Callable[[], None] = _nothing
         self._lives: dict[str, Life] = {}
         self._hooks: dict[str, Command] = {}
-        self.checking = Checking(around, self.submit, machine.programs, self._lives, self.journal)
+        self.checking = Checking(
+            around, self.submit, machine.programs, self._lives, self.journal, self._take_over
+        )
         self.scheduler = Scheduler(around.loop, lambda name: self.submit(ScheduleDue(name)))
         self._emptiness = Emptiness(around.loop, around.reaper, self._strangers)
         self._actions: deque[Action] = deque()
@@ -213,7 +220,7 @@ class Runtime:
         if life is None:
             return
         try:
-            life.process.signal_process(action.signal, group=action.group)
+            life.signal(action.signal, group=action.group)
         except ProcessExitedAlready:
             # The signal and the death crossed: the exit is on its way to us.
             return
@@ -270,10 +277,46 @@ class Runtime:
     def _on_exiting(self, life: Life) -> None:
         """Whoever is in the group of a program that died by itself must not live beside the next one."""
         program = self.machine.programs.get(life.name)
-        if program is None or program.state is not State.STOPPING:
+        if life.heir is None and (program is None or program.state is not State.STOPPING):
             self._emptiness.kill_group(life)
 
     def _on_exited(self, life: Life, ended: Exit) -> None:
+        if life.heir is not None:
+            log.info("first process has left", program=life.name, pid=life.pid, exit=str(ended))
+        else:
+            self._end(life, ended)
+
+    def _take_over(self, name: str, pid: int) -> None:
+        """Follow a program that names another process of its own as its main process."""
+        life, program = self._lives.get(name), self.machine.programs[name]
+        if life is None or program.pid in {None, pid}:
+            return
+        try:
+            fd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return
+        # The number could have changed hands since it was found to be the program's; now it cannot any more.
+        if not self.checking.belongs(name, pid):
+            os.close(fd)
+            return
+        if life.heir is not None:
+            life.heir.close()
+        life.heir = Heir(self.around.loop, pid, fd, partial(self._on_heir_ended, life))
+        log.info("program has named its main process", program=name, pid=pid)
+        self.submit(MainChanged(name, pid))
+
+    def _on_heir_ended(self, life: Life, heir: Heir) -> None:
+        if self.machine.programs.get(life.name) is None or heir is not life.heir:
+            return
+        if self.machine.programs[life.name].state is not State.STOPPING and not life.process.exited:
+            self._emptiness.kill_group(life)
+        self._end(life, heir.exit or Exit())
+
+    def _end(self, life: Life, ended: Exit) -> None:
+        """Tell the end of a life, once."""
+        if life.over:
+            return
+        life.over = True
         self.checking.end(life.name)
         life.let_go()
         self.around.logs.drain_program(life.name)
@@ -290,16 +333,25 @@ class Runtime:
     def orphan_reaped(self, pid: int, ended: Exit) -> None:
         """Take note of a child that nobody here spawned: a program's descendant that had lost its parent."""
         log.debug("orphan reaped", pid=pid, exit=str(ended))
+        for life in self._lives.values():
+            if life.heir is not None and life.heir.pid == pid:
+                life.heir.exit = ended
         self._emptiness.look_again()
 
     def _strangers(self) -> set[int]:
         """List the main processes of programs that nobody is stopping: nothing of them is part of an end."""
         programs = self.machine.programs
         return {
-            program.pid
-            for program in programs.values()
-            if program.pid is not None and program.state is not State.STOPPING and not program.stuck
+            pid
+            for name, program in programs.items()
+            for pid in self._main_pids(name, program)
+            if program.state is not State.STOPPING and not program.stuck
         }
+
+    def _main_pids(self, name: str, program: Program) -> set[int]:
+        life = self._lives.get(name)
+        pids = {program.pid, life.pid if life is not None and not life.process.exited else None}
+        return {pid for pid in pids if pid is not None}
 
     def close(self) -> None:
         """Stop the clock."""
