@@ -59,7 +59,7 @@ def until(true: Callable[[], Any], what: str = "") -> Any:  # noqa: ANN401 - wha
     deadline_s = time.monotonic() + BOUND_S
     while not (found := true()):
         assert time.monotonic() < deadline_s, f"waited in vain for {what or true}"
-        time.sleep(0.005)
+        time.sleep(0.01)
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import time
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.system.daemon import alive, python, until
+from tests.system.daemon import alive, marked, python, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,24 +34,34 @@ def test_a_child_that_ignores_the_signal_is_killed_in_the_end(start_daemon: Call
     assert not alive(int(child[0]))
 
 
-@pytest.mark.parametrize("how", ["stay", "leave"])
-def test_a_daemon_that_left_its_session_is_found(start_daemon: Callable[..., Daemon], how: str) -> None:
-    """A double fork and setsid, as the textbooks say; whether the program itself still runs or not."""
+def test_a_daemon_that_left_its_session_is_found(start_daemon: Callable[..., Daemon]) -> None:
+    """A double fork and setsid, as the textbooks say."""
     daemon = start_daemon(f"""
         [programs.daemon]
-        command = {python("daemonize.py", "keep", how)}
+        command = {python("daemonize.py", "keep", "stay")}
         stdin = "pipe"
-        restart = "never"
         """)
     left = int(until(lambda: daemon.output("daemon").strip(), "the PID of what left"))
-    if how == "leave":
-        daemon.until_state("daemon", "EXITED")
+    assert os.getsid(left) != os.getsid(daemon.process("daemon"))
     daemon.does("stop", "daemon")
-    try:
-        assert not alive(left)
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(left, signal.SIGKILL)
+    assert not alive(left)
+
+
+@pytest.mark.parametrize("asked", [True, False], ids=["stopped", "left alone"])
+def test_what_a_program_left_behind_when_it_ended_is_found(
+    start_daemon: Callable[..., Daemon], *, asked: bool
+) -> None:
+    """It put itself into the background; that is an end, and nothing of it lives on."""
+    daemon = start_daemon(f"""
+        [programs.daemon]
+        command = {python("daemonize.py", "keep", "leave")}
+        restart = "never"
+        """)
+    daemon.until_state("daemon", "EXITED")
+    if asked:
+        daemon.does("stop", "daemon")
+        assert set(marked(daemon.mark)) == {daemon.pid}
+    until(lambda: set(marked(daemon.mark)) == {daemon.pid}, "only procd to be left")
 
 
 def test_twenty_that_ignore_the_signal_take_as_long_as_one(start_daemon: Callable[..., Daemon]) -> None:
