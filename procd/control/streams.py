@@ -42,6 +42,16 @@ class Outlet(Protocol):
         """Take note that a stream ended by itself."""
 
 
+class Source(Protocol):
+    """What a stream is made of."""
+
+    async def run(self, number: int, outlet: Outlet) -> None:
+        """Send it all, as notifications with this number."""
+
+    def close(self) -> None:
+        """Let go of what it holds; harmless if that was done."""
+
+
 class LogStream:
     """One log, from a chosen place to its end, and on with it if it is followed."""
 
@@ -172,7 +182,7 @@ class Streams:
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._last = 0
 
-    def begin(self, source: LogStream) -> int:
+    def begin(self, source: Source) -> int:
         """Start a stream and return its number, which is never given again on this connection.
 
         Its first notification follows the answer to the request that began it.  Raises TooLarge for one stream
@@ -188,13 +198,13 @@ class Streams:
         task.add_done_callback(lambda _: self._forget(number, source))
         return number
 
-    def _forget(self, number: int, source: LogStream) -> None:
+    def _forget(self, number: int, source: Source) -> None:
         # A task that is cancelled before its first turn never comes to its own end.
         source.close()
         if self._tasks.pop(number, None) is not None:
             self._outlet.stream_ended()
 
-    async def _run(self, source: LogStream, number: int) -> None:
+    async def _run(self, source: Source, number: int) -> None:
         try:
             await source.run(number, self._outlet)
         except OSError as error:
