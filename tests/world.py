@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
 TEST = Cause("test")
 
-#: A main process that ends at SIGTERM, and one that does not, both quiet and without children.
+#: A main process that ends at SIGTERM, and one that does not, once it has said so.
 WAITS = "exec sleep 1000"
-DEAF = "trap '' TERM; while :; do read x; done < /dev/zero"
+DEAF = "trap '' TERM; echo deaf; exec sleep 1000"
 
 
 class World:
@@ -225,8 +225,8 @@ class Client:
             return said
 
     def close(self) -> None:
-        """Go away."""
-        self.writer.close()
+        """Go away, with whatever is not sent yet."""
+        self.writer.transport.abort()
 
 
 def script(name: str, *arguments: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from tests.kernel.children import in_loop, until
 from tests.world import DEAF, TEST, WAITS, World
 
 #: Runs a script as a daemon does: in a session of its own, its parent gone, its PID in the log.
-DAEMON = "(setsid sh -c 'echo daemon $$; {0}' &); "
+DAEMON = "(setsid sh -c '{0}' &); "
+QUIET_DAEMON = DAEMON.format("echo daemon $$; exec sleep 1000")
+DEAF_DAEMON = DAEMON.format('trap "" TERM; echo daemon $$; exec sleep 1000')
 
 
 def alive(pid: int) -> bool:
@@ -32,14 +35,14 @@ def name_of(pid: int) -> bytes:
 async def daemon_of(world: World) -> int:
     """The PID that a daemon wrote to the log of its program."""
     await world.until_logged(b"daemon ")
-    await until(lambda: world.log_of("web").read_bytes().endswith(b"\n"))
-    return int(world.log_of("web").read_bytes().split()[-1])
+    await until(lambda: re.search(rb"daemon \d+\n", world.log_of("web").read_bytes()))
+    return int(world.log_of("web").read_bytes().partition(b"daemon ")[2].split()[0])
 
 
 @in_loop
 async def test_a_daemon_is_found_and_told_to_stop(tmp_path: Path) -> None:
     """It gets the stop signal, cleans up, and only then is the program stopped; nobody had to be killed."""
-    clean = 'trap "echo clean; exit 0" TERM; while :; do sleep 0.01; done'
+    clean = 'trap "echo clean; exit 0" TERM; echo daemon $$; while :; do sleep 0.01; done'
     async with World(tmp_path) as world:
         world.add(world.spec(command=DAEMON.format(clean) + WAITS))
         daemon = await daemon_of(world)
@@ -54,7 +57,7 @@ async def test_a_daemon_is_found_and_told_to_stop(tmp_path: Path) -> None:
 async def test_a_daemon_that_ignores_the_signal_is_killed_and_named(tmp_path: Path) -> None:
     """At the deadline, after the main process had gone in time."""
     async with World(tmp_path) as world:
-        world.add(world.spec(command=DAEMON.format(DEAF.replace("'", '"')) + WAITS, stop_timeout_s=0.1))
+        world.add(world.spec(command=DEAF_DAEMON + WAITS, stop_timeout_s=0.1))
         daemon = await daemon_of(world)
         world.runtime.submit(Stop("web", TEST))
         await world.until_state(State.STOPPED)
@@ -67,9 +70,10 @@ async def test_a_daemon_that_ignores_the_signal_is_killed_and_named(tmp_path: Pa
 async def test_a_daemon_is_killed_also_when_the_main_process_had_to_be(tmp_path: Path) -> None:
     """Both ignore SIGTERM: the deadline passes while the main process lives, and there is no other."""
     async with World(tmp_path) as world:
-        command = DAEMON.format(DEAF.replace("'", '"')) + DEAF
+        command = DEAF_DAEMON + DEAF
         world.add(world.spec(command=command, stop_timeout_s=0.1))
         daemon = await daemon_of(world)
+        await world.until_logged(b"deaf\n")
         main = world.program().pid
         world.runtime.submit(Stop("web", TEST))
         await world.until_state(State.STOPPED)
@@ -83,7 +87,7 @@ async def test_a_daemon_is_killed_also_when_the_main_process_had_to_be(tmp_path:
 async def test_a_second_start_waits_until_the_first_life_is_empty(tmp_path: Path) -> None:
     """Never two lives side by side, however the restart was asked for."""
     async with World(tmp_path) as world:
-        world.add(world.spec(command=DAEMON.format(DEAF.replace("'", '"')) + WAITS, stop_timeout_s=0.1))
+        world.add(world.spec(command=DEAF_DAEMON + WAITS, stop_timeout_s=0.1))
         daemon = await daemon_of(world)
         world.runtime.submit(Stop("web", TEST))
         world.runtime.submit(Start("web", TEST))
@@ -98,6 +102,8 @@ async def test_many_programs_that_ignore_the_signal_take_one_timeout(tmp_path: P
     names = [f"web@{number}" for number in range(20)]
     async with World(tmp_path) as world:
         world.add(*(world.spec(name, DEAF, stop_timeout_s=0.2) for name in names))
+        for name in names:
+            await world.until_logged(b"deaf\n", name)
         before = world.runtime.around.loop.time()
         world.runtime.submit(*(Stop(name, TEST) for name in names))
         for name in names:
@@ -127,7 +133,7 @@ async def test_a_process_whose_name_is_no_text_can_be_told_of(tmp_path: Path) ->
     rename = r'printf "\377\033[31m" > /proc/self/comm'
     async with World(tmp_path) as world:
         # The shell itself writes, so it is the shell that is renamed.
-        deaf = f'trap "" TERM; echo daemon $$; {rename}; while :; do read x; done < /dev/zero'
+        deaf = f'trap "" TERM; echo daemon $$; {rename}; while :; do sleep 1000; done'
         world.add(world.spec(command=f"(setsid sh -c '{deaf}' &); {WAITS}", stop_timeout_s=0.1))
         daemon = await daemon_of(world)
         await until(lambda: name_of(daemon).startswith(b"\xff"))
@@ -146,7 +152,7 @@ async def test_a_process_of_another_program_is_never_touched(
 ) -> None:
     """Neither by a stop nor by a restart of its neighbour."""
     async with World(tmp_path) as world:
-        world.add(world.spec("web"), world.spec("other", DAEMON.format("exec sleep 1000") + WAITS))
+        world.add(world.spec("web"), world.spec("other", QUIET_DAEMON + WAITS))
         await world.until_logged(b"daemon ", "other")
         before = world.program("other").pid
         first = world.program("web").pid
