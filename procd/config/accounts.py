@@ -128,10 +128,15 @@ class _Lookup:
 
     def _gid(self, word: Word, path: tuple[str | int, ...]) -> int | None:
         try:
-            return _group(word)
+            return group_id(word)
         except Mistake as mistake:
             self._mistakes.append((path, mistake))
             return None
+
+
+def user_id(word: Word) -> int:
+    """The number of a user.  Raises Mistake."""
+    return _user(word).uid
 
 
 def _user(word: Word) -> _User:
@@ -148,7 +153,8 @@ def _user(word: Word) -> _User:
     return _User(entry.pw_uid, entry.pw_gid, entry.pw_name, entry.pw_dir or "/", entry.pw_shell or "/bin/sh")
 
 
-def _group(word: Word) -> int:
+def group_id(word: Word) -> int:
+    """The number of a group.  Raises Mistake."""
     number = _number(word, "group")
     if number is not None:
         return number

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import inspect
 
 from procd.config.problems import did_you_mean, quoted
-from procd.config.schema import Table
+from procd.config.table import Table
 from procd.config.values import decode
 
 if TYPE_CHECKING:

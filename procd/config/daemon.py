@@ -15,6 +15,7 @@ from procd.config.expansion import expand
 from procd.config.logs import resolved_path
 from procd.config.problems import Mistake
 from procd.config.schema import ControlTable, DaemonTable
+from procd.config.sockets import require_socket_path
 from procd.config.spec import DaemonSpec
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
     from procd.config.document import Place
     from procd.config.problems import Problems
-
-_LONGEST_SOCKET_PATH = 107  # sun_path of unix(7) has 108 bytes, the last of them a NUL
 
 
 class DaemonTables:
@@ -89,10 +88,7 @@ class DaemonTables:
 
     @staticmethod
     def _check_socket(path: str, runtime_dir: str, *, check_files: bool) -> None:
-        size = len(os.fsencode(path))
-        if size > _LONGEST_SOCKET_PATH:
-            what = f"{path} has {size} bytes, and the path of a socket at most {_LONGEST_SOCKET_PATH}"
-            raise Mistake(what, 'write a shorter socket = "/PATH" in [control], or runtime_dir in [daemon]')
+        require_socket_path(path, 'write a shorter socket = "/PATH" in [control], or runtime_dir in [daemon]')
         directory = os.path.dirname(path)  # noqa: PTH120 - paths are strings in this room
         # procd makes its runtime directory itself; any other must be there.
         if check_files and directory != runtime_dir and not os.path.isdir(directory):  # noqa: PTH112

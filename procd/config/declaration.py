@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from procd.config.convert import converted, without_mistakes
-from procd.config.schema import MERGED, ProgramTable
+from procd.config.program_schema import MERGED, ProgramTable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,6 +40,13 @@ class Declaration:
     def is_written(self, key: str) -> bool:
         """Whether there is such a key, be its value right or wrong."""
         return _holds(self.raw, (key,)) or _holds(self.defaults.raw, (key,))
+
+    def written(self, key: str) -> object:
+        """The value of a key as it is written, in the program or else in [defaults]; None where it is not."""
+        value = self.raw.get(key)
+        if value is None and isinstance(self.defaults.raw, dict):
+            value = self.defaults.raw.get(key)
+        return value
 
     def place(self, *path: str | int) -> Place:
         """Where the value of a key is written: in the program, else in [defaults], else where it is missing."""

@@ -14,22 +14,28 @@ from procd.config import places
 from procd.config.convert import unknown_key, without_mistakes
 from procd.config.daemon import DaemonTables
 from procd.config.declaration import Declaration, Defaults, declare
+from procd.config.dependencies import Dependencies, dependencies_of
 from procd.config.document import Document, Place, read_document
 from procd.config.expansion import expand
-from procd.config.instance import Load
+from procd.config.load import Load
 from procd.config.logs import LogPaths, resolved_path
 from procd.config.machine import Machine
 from procd.config.problems import Mistake, Problems, quoted
+from procd.config.program_schema import ProgramTable
 from procd.config.resolve import Resolver
-from procd.config.schema import NAME_PATTERN, ConfigurationFile, IncludedFile, ProgramTable
+from procd.config.rights import Rights
+from procd.config.schema import ConfigurationFile, IncludedFile
+from procd.config.sockets import SocketTables
 from procd.config.spec import Configuration, ProgramSpec
+from procd.config.table import NAME_PATTERN
 from procd.config.trust import require_trusted
 from procd.errors import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from procd.config.schema import Table
+    from procd.config.spec import SocketSpec
+    from procd.config.table import Table
 
 _NAME = re.compile(NAME_PATTERN, re.ASCII)
 _MAGIC = re.compile(r"[*?\[]")
@@ -64,16 +70,19 @@ class _Loading:
         daemon = tables.spec(check_files=self._check_files)
         included = self._included(place, tables.include)
         machine = Machine(uid=self._uid, check_files=self._check_files)
+        rights = Rights(uid=self._uid, check_files=self._check_files)
         logs = LogPaths(self._problems)
-        found = Load(daemon, self._environ, self._uid, machine, logs, self._problems)
+        found = Load(daemon, self._environ, self._uid, machine, rights, logs, self._problems)
+        sockets = self._sockets([main, *included], found)
         programs = self._programs(main, included, Resolver(found))
         files = tuple(document.path for document in (main, *included))
         reserved = [(daemon.socket, "the control socket")]
+        reserved += [(socket.path, f"the socket {name}") for name, socket in sockets.items() if socket.path]
         reserved += [(file, "a configuration file") for file in files]
         reserved += [(file, "an environment file") for file in machine.environment_files]
         logs.check_reserved(reserved)
         self._problems.raise_if_any()
-        return Configuration(daemon=daemon, programs=programs, files=files)
+        return Configuration(daemon=daemon, programs=programs, sockets=sockets, files=files)
 
     def _main_document(self, path: str | None) -> Document | None:
         try:
@@ -124,36 +133,54 @@ class _Loading:
         raw = main.table.get("defaults", {})
         defaults = Defaults(place, raw, without_mistakes(raw, ProgramTable, place, self._problems))
         programs: dict[str, ProgramSpec] = {}
-        for declaration in self._declarations([main, *included], defaults):
+        seen: dict[str, Place] = {}
+        dependencies = Dependencies(seen, self._problems)
+        for declaration in self._declarations([main, *included], defaults, seen):
+            dependencies.add(declaration, dependencies_of(declaration))
             for spec in resolver.resolve(declaration):
                 programs[spec.name] = spec
+        dependencies.check()
         return programs
 
-    def _declarations(self, documents: list[Document], defaults: Defaults) -> Iterator[Declaration]:
-        seen: dict[str, Place] = {}
+    def _sockets(self, documents: list[Document], load: Load) -> dict[str, SocketSpec]:
+        tables = SocketTables(load)
+        for name, own, raw in self._tables(documents, "sockets", {}):
+            tables.add(name, own, raw)
+        return tables.specs
+
+    def _declarations(
+        self, documents: list[Document], defaults: Defaults, seen: dict[str, Place]
+    ) -> Iterator[Declaration]:
+        for name, own, raw in self._tables(documents, "programs", seen):
+            declaration = declare(name, own, raw, defaults, self._problems)
+            if declaration is not None:
+                yield declaration
+
+    def _tables(
+        self, documents: list[Document], kind: str, seen: dict[str, Place]
+    ) -> Iterator[tuple[str, Place, object]]:
+        """The tables [KIND.NAME] of all files; `seen` gets the names of all of them."""
         for document in documents:
-            place = Place(document) / "programs"
-            tables: Any = document.table.get("programs", {})
+            place = Place(document) / kind
+            tables: Any = document.table.get(kind, {})
             if not isinstance(tables, dict):
-                self._problems.add(place, f"{quoted(tables)} is not a table", "write [programs.NAME]")
+                self._problems.add(place, f"{quoted(tables)} is not a table", f"write [{kind}.NAME]")
                 continue
             for name, raw in tables.items():
                 own = place / name
-                if self._is_new(name, own, seen):
-                    declaration = declare(name, own, raw, defaults, self._problems)
-                    if declaration is not None:
-                        yield declaration
+                if self._is_new(name, own, kind.removesuffix("s"), seen):
+                    yield name, own, raw
 
-    def _is_new(self, name: str, own: Place, seen: dict[str, Place]) -> bool:
+    def _is_new(self, name: str, own: Place, what: str, seen: dict[str, Place]) -> bool:
         first = seen.setdefault(name, own)
         if first is not own:
             there = f"{first.document.name}:{first.document.line_of(first.path)}"
             self._problems.add(
-                own, f"there is a program {name} already ({there})", "give one of them another name"
+                own, f"there is a {what} {name} already ({there})", "give one of them another name"
             )
             return False
         if not _NAME.fullmatch(name) or name in {".", ".."}:
-            what = f"{quoted(name)} is not the name of a program"
+            what = f"{quoted(name)} is not the name of a {what}"
             self._problems.add(own, what, "use 1 to 64 of A-Z a-z 0-9 _ . - (and not . or .. alone)")
             return False
         return True

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from procd.config.declaration import Declaration
     from procd.config.problems import Problems
 
-_SHARED_PLACES = ("/dev/", "/proc/")
+SHARED_PLACES = ("/dev/", "/proc/")
 """Devices and descriptors, as /dev/stdout in a container: many may write them, and nothing rotates them."""
 
 
 def stderr_path(path: str) -> str:
     """Where stderr of its own goes when the log is `path`: `web.log` has `web.err.log` beside it."""
-    if path.startswith(_SHARED_PLACES):
+    if path.startswith(SHARED_PLACES):
         return path
     stem = path.removesuffix(".log")
     return f"{stem}.err.log" if stem != path else f"{path}.err"
@@ -41,7 +41,7 @@ class LogPaths:
 
     def claim(self, path: str, declaration: Declaration, instance: str, stream: str) -> LogSpec:
         """The log of one stream; a problem is recorded when another stream has that file already."""
-        if not path.startswith(_SHARED_PLACES):
+        if not path.startswith(SHARED_PLACES):
             owner = self._owners.setdefault(self._real(path), (declaration, instance, stream))
             if owner[1:] != (instance, stream):
                 self._report(path, declaration, owner)

@@ -10,9 +10,10 @@ from dataclasses import dataclass, fields
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from procd.config.program_schema import ProgramTable
 from procd.config.reference import keys_of
-from procd.config.schema import ControlTable, DaemonTable, ProgramTable
-from procd.config.spec import DaemonSpec, ProgramSpec
+from procd.config.schema import ControlTable, DaemonTable
+from procd.config.spec import DaemonSpec, ProgramSpec, Scheduling
 
 if TYPE_CHECKING:
     from procd.config.spec import Configuration, Credentials
@@ -63,10 +64,24 @@ def compare(old: Configuration, new: Configuration) -> Plan:
         before = old.programs.get(name)
         if before is None:
             changes.append(Change(name, Kind.ADD))
-        elif before is not spec and before != spec:
-            keys = _differing_keys(before, spec)
-            changes.append(Change(name, Kind.UPDATE if _IN_PLACE.issuperset(keys) else Kind.RESTART, keys))
+            continue
+        keys = () if before is spec or before == spec else _differing_keys(before, spec)
+        has_other_sockets = _has_other_sockets(spec, old, new)
+        if keys or has_other_sockets:
+            in_place = not has_other_sockets and _IN_PLACE.issuperset(keys) and not _is_told_of(before, spec)
+            keys = _in_order({*keys, "sockets"}) if has_other_sockets else keys
+            changes.append(Change(name, Kind.UPDATE if in_place else Kind.RESTART, keys))
     return Plan(tuple(changes))
+
+
+def _has_other_sockets(spec: ProgramSpec, old: Configuration, new: Configuration) -> bool:
+    """Whether a program has a socket that is opened anew: it holds the old one until it is restarted."""
+    return any(old.sockets.get(name) != new.sockets.get(name) for name in spec.sockets)
+
+
+def _is_told_of(old: ProgramSpec, new: ProgramSpec) -> bool:
+    """Whether the difference in `health` is one of the watchdog: the program is told of it at its start."""
+    return (old.health.watchdog_s if old.health else 0.0) != (new.health.watchdog_s if new.health else 0.0)
 
 
 _IN_PLACE = frozenset(key.name.partition(".")[0] for key in keys_of(ProgramTable) if key.in_place)
@@ -102,8 +117,20 @@ def _differing_keys(old: ProgramSpec, new: ProgramSpec) -> tuple[str, ...]:
         before, after = getattr(old, field.name), getattr(new, field.name)
         if before == after or field.name in _NOT_KEYS:
             continue
-        keys |= _credential_keys(before, after) if field.name == "credentials" else {key_of_field(field.name)}
+        if field.name == "credentials":
+            keys |= _credential_keys(before, after)
+        elif field.name == "scheduling":
+            keys |= _scheduling_keys(before or Scheduling(), after or Scheduling())
+        else:
+            keys.add(key_of_field(field.name))
+    if "stop" in keys:
+        # The signal of the first step stands in both fields, and was written in one.
+        keys.discard("stop_signal")
     return _in_order(keys)
+
+
+def _scheduling_keys(old: Scheduling, new: Scheduling) -> set[str]:
+    return {field.name for field in fields(Scheduling) if getattr(old, field.name) != getattr(new, field.name)}
 
 
 def _in_order(keys: set[str]) -> tuple[str, ...]:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import difflib
 import json
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from procd.errors import ConfigurationError, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from procd.config.document import Place
 
@@ -44,6 +45,14 @@ class Problems:
     def add_mistake(self, place: Place, mistake: Mistake) -> None:
         """Record a mistake that was raised about the value at `place`."""
         self.add(place, mistake.what, mistake.remedy)
+
+    @contextmanager
+    def at(self, place: Place) -> Iterator[None]:
+        """Record a Mistake that is raised within about the value at `place`."""
+        try:
+            yield
+        except Mistake as mistake:
+            self.add_mistake(place, mistake)
 
     def add_problem(self, problem: Problem) -> None:
         """Record a problem whose place is known already."""

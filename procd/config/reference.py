@@ -10,16 +10,30 @@ from typing import Any
 
 import msgspec
 
-from procd.config.schema import NAME_PATTERN, ConfigurationFile, ProgramTable, Table, metadata
-from procd.config.values import Duration, Mode, Signal
+from procd.config.limits import RESOURCES
+from procd.config.program_schema import ProgramTable
+from procd.config.schema import ConfigurationFile, SocketTable
+from procd.config.table import NAME_PATTERN, Table, is_table, metadata
+from procd.config.values import SHORTEST_S, Duration, LimitBounds, Mode, Signal, Span, Step
 from procd.quantities import format_duration, signal_name
 
+_DURATION = {"type": "string", "pattern": r"^[0-9.]+ ?(ms|s|m|h|d)?$"}
+_SIGNAL = {"anyOf": [{"type": "integer", "minimum": 1, "maximum": 64}, {"type": "string"}]}
+_LIMIT = {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string"}]}
 _SCHEMAS_OF_VALUES: dict[type, dict[str, Any]] = {
-    Duration: {
-        "anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^[0-9.]+ ?(ms|s|m|h|d)?$"}]
-    },
-    Signal: {"anyOf": [{"type": "integer", "minimum": 1, "maximum": 64}, {"type": "string"}]},
+    Duration: {"anyOf": [{"type": "number", "minimum": 0}, _DURATION]},
+    Span: {"anyOf": [{"type": "number", "minimum": SHORTEST_S}, _DURATION]},
+    Signal: _SIGNAL,
     Mode: {"type": "string", "pattern": "^0?[0-7]{3}$"},
+    Step: {
+        "type": "array",
+        "prefixItems": [_SIGNAL, {"anyOf": [{"type": "number", "minimum": 0}, _DURATION]}],
+        "minItems": 2,
+        "items": False,
+    },
+    LimitBounds: {
+        "anyOf": [*_LIMIT["anyOf"], {"type": "array", "items": _LIMIT, "minItems": 2, "maxItems": 2}]
+    },
 }
 
 
@@ -37,7 +51,7 @@ def keys_of(kind: type[Table]) -> list[Key]:
     """The keys of a table, with those of the tables within it (`log.path`)."""
     found = []
     for field in msgspec.structs.fields(kind):
-        if isinstance(field.type, type) and issubclass(field.type, Table):
+        if is_table(field.type):
             inner = keys_of(field.type)
             found += [
                 Key(f"{field.name}.{key.name}", key.default, key.description, key.in_place) for key in inner
@@ -53,13 +67,16 @@ def json_schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of the configuration file."""
     schema = msgspec.json.schema(ConfigurationFile, schema_hook=_schema_of_value)
     tables = schema["$defs"]
-    for kind in _tables(ConfigurationFile):
+    for kind in _tables(ConfigurationFile) | {SocketTable}:
         _finish(tables[kind.__name__], kind)
     # [defaults] and [programs.NAME] have the same keys, but only a program must have a command.
     tables["Program"] = {**tables[ProgramTable.__name__], "title": "Program", "required": ["command"]}
-    programs = tables[ConfigurationFile.__name__]["properties"]["programs"]
-    programs["additionalProperties"] = {"$ref": "#/$defs/Program"}
-    programs["propertyNames"] = {"pattern": f"^{NAME_PATTERN}$"}
+    for properties in (tables["Program"]["properties"], tables[ProgramTable.__name__]["properties"]):
+        properties["limits"]["propertyNames"] = {"enum": sorted(RESOURCES)}
+    named = tables[ConfigurationFile.__name__]["properties"]
+    named["programs"]["additionalProperties"] = {"$ref": "#/$defs/Program"}
+    for key in ("programs", "sockets"):
+        named[key]["propertyNames"] = {"pattern": f"^{NAME_PATTERN}$"}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "procd.toml", **schema}
 
 
@@ -67,7 +84,7 @@ def _tables(kind: type[Table]) -> set[type[Table]]:
     """The table itself, and every table in it."""
     found = {kind}
     for field in msgspec.structs.fields(kind):
-        if isinstance(field.type, type) and issubclass(field.type, Table):
+        if is_table(field.type):
             found |= _tables(field.type)
     return found
 

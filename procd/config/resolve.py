@@ -1,32 +1,32 @@
 """From a declared program to the specs of its instances.
 
-Owns what the keys of a program mean.  Reports what is wrong and goes on, so that one load finds every mistake;
-what stands in for a wrong value never leaves this room, because such a load ends in an exception.  Equal
-values are shared between programs: ten thousand of them must not hold ten thousand copies.
+Owns what all instances of a program have in common.  Reports what is wrong and goes on, so that one load finds
+every mistake; what stands in for a wrong value never leaves this room, because such a load ends in an
+exception.
 """
 
 from __future__ import annotations
 
 import re
-from functools import lru_cache
-from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from procd.config.accounts import Accounts, Identity
+from procd.config.dependencies import dependencies_of
 from procd.config.environment import add_user, inherited, is_private
 from procd.config.instance import Instance
-from procd.config.problems import Mistake, quoted
-from procd.config.schema import NAME_PATTERN
-from procd.config.spec import Backoff, Input, Output, ProgramSpec, Restart, StopScope, Success
-from procd.errors import InvalidQuantity
-from procd.quantities import format_duration, parse_signal
+from procd.config.limits import limits_of
+from procd.config.policy import policy_of
+from procd.config.problems import quoted
+from procd.config.scheduling import capabilities_of, scheduling_of
+from procd.config.sockets import sockets_of
+from procd.config.spec import Input, Output, ProgramSpec
+from procd.config.table import NAME_PATTERN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from procd.config.declaration import Declaration
-    from procd.config.instance import Load
-    from procd.config.schema import BackoffTable
+    from procd.config.load import Load
 
 _LABEL = re.compile(NAME_PATTERN, re.ASCII)
 
@@ -73,13 +73,14 @@ class Resolver:
             "stdout": _OUTPUTS[table.stdout],
             "stderr": _OUTPUTS[table.stderr],
             "autostart": table.autostart,
-            "restart": _RESTARTS[table.restart],
-            "success": self._success(declaration),
-            "min_uptime_s": float(table.min_uptime),
-            "backoff": self._backoff(declaration),
-            "stop_signal": int(table.stop_signal),
-            "stop_timeout_s": float(table.stop_timeout),
-            "stop_scope": _SCOPES[table.stop_scope],
+            "depends_on": dependencies_of(declaration),
+            "sockets": sockets_of(declaration, self._load),
+            "essential": table.essential,
+            "limits": limits_of(declaration, self._load),
+            "scheduling": scheduling_of(declaration, self._load),
+            "no_new_privileges": table.no_new_privileges,
+            "capabilities": capabilities_of(declaration, self._load),
+            **policy_of(declaration, self._load),
         }
 
     def _identity(self, declaration: Declaration) -> Identity:
@@ -99,7 +100,7 @@ class Resolver:
                 self._problems.add(place, f"{name} is meant for procd and is never inherited", "remove it")
             elif not name or "=" in name or "\0" in name:
                 self._problems.add(place, f"{quoted(name)} is not the name of a variable", "remove it")
-        return _shared_names(names)
+        return self._load.shared(frozenset(names))
 
     def _base_variables(self, identity: Identity, *, inherit: bool | frozenset[str]) -> dict[str, str]:
         """The variables below environment files and `environment`, made once for all alike."""
@@ -117,69 +118,6 @@ class Resolver:
             self._bases[key] = base
         return base
 
-    def _success(self, declaration: Declaration) -> Success:
-        words = declaration.table.success_exit_status
-        if words == (0,):
-            return _USUAL_SUCCESS
-        codes, signals = set(), set()
-        for index, word in enumerate(words):
-            try:
-                if isinstance(word, int):
-                    codes.add(_exit_code(word))
-                else:
-                    signals.add(_signal_by_name(word))
-            except Mistake as mistake:
-                self._problems.add_mistake(declaration.place("success_exit_status", index), mistake)
-        return _shared_success(frozenset(codes), frozenset(signals))
-
-    def _backoff(self, declaration: Declaration) -> Backoff:
-        table = declaration.table.backoff
-        if not isfinite(table.factor) or not isfinite(table.jitter):
-            # The bounds of the schema let nan pass, because it is neither too small nor too large.
-            key = "jitter" if isfinite(table.factor) else "factor"
-            self._problems.add(declaration.place("backoff", key), "nan is not a number", "write a number")
-        if table.initial > table.max:
-            place = declaration.place("backoff", "max")
-            limit, initial = format_duration(table.max), format_duration(table.initial)
-            what = f"{limit} is shorter than backoff.initial, {initial}"
-            self._problems.add(place, what, "make max at least as long as initial")
-        return _shared_backoff(table)
-
 
 _INPUTS = {kind.value: kind for kind in Input}
 _OUTPUTS = {kind.value: kind for kind in Output}
-_RESTARTS = {kind.value: kind for kind in Restart}
-_SCOPES = {kind.value: kind for kind in StopScope}
-_USUAL_SUCCESS = Success()
-
-
-@lru_cache(maxsize=256)
-def _shared_backoff(table: BackoffTable) -> Backoff:
-    return Backoff(float(table.initial), float(table.factor), float(table.max), float(table.jitter))
-
-
-@lru_cache(maxsize=256)
-def _shared_success(codes: frozenset[int], signals: frozenset[int]) -> Success:
-    return Success(codes, signals)
-
-
-@lru_cache(maxsize=256)
-def _shared_names(names: tuple[str, ...]) -> frozenset[str]:
-    return frozenset(names)
-
-
-def _exit_code(number: int) -> int:
-    if not 0 <= number <= 255:
-        raise Mistake(f"{quoted(number)} is not an exit code", "exit codes are 0 to 255")
-    return number
-
-
-def _signal_by_name(word: str) -> int:
-    if word.isdigit():
-        raise Mistake(
-            f"{quoted(word)} is not the name of a signal", f"for the exit code write {word}, without quotes"
-        )
-    try:
-        return parse_signal(word)
-    except InvalidQuantity:
-        raise Mistake(f"{quoted(word)} is not a signal", 'write its name, as "TERM" or "SIGTERM"') from None

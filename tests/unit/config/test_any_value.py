@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 from procd.config.convert import converted, without_mistakes
 from procd.config.document import Document, Place
 from procd.config.problems import Problems, quoted
+from procd.config.program_schema import ProgramTable
 from procd.config.reference import keys_of
-from procd.config.schema import ControlTable, DaemonTable, ProgramTable, Table
+from procd.config.schema import ControlTable, DaemonTable
 from procd.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from procd.config.table import Table
     from tests.unit.config.conftest import Site
 
 WORDS = st.one_of(

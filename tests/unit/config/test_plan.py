@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from procd.config import scheduling
 from procd.config.plan import Change, Kind, Plan, compare, key_of_field
+from procd.config.program_schema import ProgramTable
 from procd.config.reference import keys_of
-from procd.config.schema import ControlTable, DaemonTable, ProgramTable
+from procd.config.schema import ControlTable, DaemonTable
 from procd.config.spec import (
     Backoff,
     Configuration,
@@ -168,6 +170,7 @@ def test_every_key_of_the_schema_is_one_of_a_spec() -> None:
     """A key that is added to the schema and forgotten in the spec would be accepted and do nothing."""
     fields_of_program = {key_of_field(field.name) for field in fields(ProgramSpec)}
     by_other_fields = {"shell", "instances", "environment_files", "user", "group", "supplementary_groups"}
+    by_other_fields |= set(scheduling.KEYS)
     keys = {key.name.partition(".")[0] for key in keys_of(ProgramTable)}
     assert keys - by_other_fields <= fields_of_program
     fields_of_daemon = {key_of_field(field.name) for field in fields(DaemonSpec)}

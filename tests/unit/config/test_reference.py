@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from procd.config import json_schema
+from procd.config.program_schema import BackoffTable, LogTable, ProgramTable
 from procd.config.reference import Key, keys_of
-from procd.config.schema import BackoffTable, ControlTable, DaemonTable, LogTable, ProgramTable, Table
+from procd.config.schema import ControlTable, DaemonTable, SocketTable
 
 if TYPE_CHECKING:
+    from procd.config.table import Table
     from tests.unit.config.conftest import Site
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs/reference/configuration.md").read_text(encoding="utf-8")
-TABLES = (DaemonTable, ControlTable, ProgramTable)
+TABLES = (DaemonTable, ControlTable, ProgramTable, SocketTable)
 
 
 def row(key: Key) -> str:
