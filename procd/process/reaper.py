@@ -1,6 +1,6 @@
 """The one owner of reaping on a loop.
 
-Owns SIGCHLD, the peek at who died, and the reaping itself.  Must not know what a child was for: who watches a
+Owns the peek at who died, and the reaping itself.  Must not know what a child was for: who watches a
 PID is told twice, once while it is dead and its number still its own, and once when it is reaped.
 
 Reaping is peek (waitid(2) with WNOWAIT), tell, reap (wait4(2), for the accounts); it never blocks, does a
@@ -8,14 +8,13 @@ bounded number of children in each turn of the loop, and looks once for however 
 costs the kernel a walk over our children, about 30 ns each.
 
 Two characters.  An exclusive reaper reaps every child of this process, unknown ones too: those that a subreaper
-inherits, which are reported to `on_orphan`.  One that is not leaves unknown children to whoever started them,
-and so can live beside other code that has children of its own.
+inherits, which are reported to `on_orphan`; it blocks SIGCHLD, and has to be closed.  One that is not leaves
+unknown children to whoever started them, and so can live beside other code that has children of its own.
 """
 
 from __future__ import annotations
 
 import os
-import signal
 from typing import TYPE_CHECKING, NoReturn, Protocol
 from weakref import WeakKeyDictionary, ref
 
@@ -23,6 +22,7 @@ import structlog
 
 from procd.core.outcome import Exit
 from procd.process import syscalls
+from procd.process.sigchld import Sigchld
 
 if TYPE_CHECKING:
     import asyncio
@@ -62,7 +62,7 @@ class Reaper:
         self._sweep_is_due = False
         self._closed = False
         self.on_orphan = on_orphan
-        loop.add_signal_handler(signal.SIGCHLD, self._plan)
+        self._sigchld = Sigchld(loop, self._plan, blocked=exclusive)
         _reapers[loop] = ref(self)
         self._plan()
 
@@ -115,7 +115,7 @@ class Reaper:
         """Stop reaping; children that are left become zombies when they end."""
         if not self._closed:
             self._closed = True
-            self._loop.remove_signal_handler(signal.SIGCHLD)
+            self._sigchld.close()
             _reapers.pop(self._loop, None)
 
     # The sweep

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 # Popen gives these back their default; any other ignored signal would be inherited.
 _RESTORED_BY_POPEN = frozenset({int(signal.SIGPIPE), int(signal.SIGXFSZ)})
 _STANDARD = frozenset({0, 1, 2})
+# By our reaper; any other blocked signal is somebody's affair.
+_MAY_BE_BLOCKED = frozenset({signal.SIGCHLD})
 
 
 def suits(launch: Launch) -> bool:
@@ -40,7 +42,7 @@ def suits(launch: Launch) -> bool:
         and limits.can_be_lent(settings.limits)
         and launch.terminal is None
         and {target for _, target in launch.moves} == _STANDARD
-        and not signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        and signal.pthread_sigmask(signal.SIG_BLOCK, ()) <= _MAY_BE_BLOCKED
         and not _ignored_signals()
     )
 
@@ -49,7 +51,7 @@ def spawn(launch: Launch) -> int | None:
     """Start the child: its PID, or None if the exact way has to be asked for the reason."""
     settings, credentials = launch.settings, launch.settings.credentials
     source = {target: source for source, target in launch.moves}
-    with _room_for_the_error_pipe(settings), limits.lent(settings.limits):
+    with _empty_mask(), _room_for_the_error_pipe(settings), limits.lent(settings.limits):
         try:
             process = subprocess.Popen(
                 launch.arguments,
@@ -99,3 +101,17 @@ def _room_for_the_error_pipe(settings: Settings) -> Iterator[None]:
         yield
     finally:
         limits.hold_descriptors()
+
+
+@contextmanager
+def _empty_mask() -> Iterator[None]:
+    """Let SIGCHLD through for the moment of the fork, because the child inherits the mask.
+
+    One that comes meanwhile goes to the loop's handler, which the reaper has for this.
+    """
+    mask = signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    try:
+        yield
+    finally:
+        if mask:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)

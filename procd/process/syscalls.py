@@ -13,6 +13,7 @@ import ctypes
 import errno
 import os
 import struct
+import sys
 from pathlib import Path
 from typing import NoReturn
 
@@ -35,6 +36,7 @@ NO_CLOSE_RANGE = frozenset({errno.ENOSYS, errno.EINVAL, errno.EPERM})
 IOPRIO_WHO_PROCESS = 1
 IOPRIO_CLASS_SHIFT = 13
 
+_SIGSET_BYTES = 128  # sigset_t of the C library, of which the kernel uses the first words
 _CAPABILITY_VERSION_3 = 0x20080522
 # ioprio_set has no wrapper in the C library and a number of its own on each family of machines (asm/unistd.h).
 _IOPRIO_SET_NUMBERS = {
@@ -54,6 +56,8 @@ _prctl = _libc.prctl
 _prctl.argtypes = [ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong]
 _capset = _libc.capset
 _capset.argtypes = [ctypes.c_char_p, ctypes.c_char_p]
+_signalfd = _libc.signalfd
+_signalfd.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int]
 _syscall = _libc.syscall
 _syscall.restype = ctypes.c_long
 
@@ -76,6 +80,15 @@ def close_range_on_exec(first: int, last: int = HIGHEST_FD) -> None:
     arguments = (ctypes.c_uint(first), ctypes.c_uint(last), ctypes.c_uint(CLOSE_RANGE_CLOEXEC))
     if _syscall(ctypes.c_long(_CLOSE_RANGE_NUMBER), *arguments) < 0:
         _fail()
+
+
+def signal_descriptor(number: int) -> int:
+    """A descriptor that is readable while a signal is pending, which has to be blocked (signalfd(2))."""
+    mask = (1 << (number - 1)).to_bytes(_SIGSET_BYTES, sys.byteorder)
+    fd: int = _signalfd(-1, mask, os.O_NONBLOCK | os.O_CLOEXEC)
+    if fd < 0:
+        _fail()
+    return fd
 
 
 def set_io_priority(io_class: int, level: int) -> None:

@@ -50,6 +50,7 @@ async def test_children_are_found_after_their_parents() -> None:
     assert members[0].pid == process.pid
     assert [member.parent for member in members[1:]] == [member.pid for member in members[:-1]]
     assert Snapshot.take().descendants(process.pid) == members[1:]
+    assert Snapshot.take().descendants(os.getpid()) == members
     assert set(members) == set(await kill_tree(process.pid))
     await recorder.until_ended()
 

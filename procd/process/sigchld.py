@@ -1,0 +1,60 @@
+"""How a loop learns that a child has died.
+
+Owns SIGCHLD.  Must not know what is done then.
+
+asyncio's way is a handler that writes a byte to a socket of the loop for every single signal.  When hundreds of
+children die during one callback that socket is full, and what is lost then may be a SIGTERM.  So whoever owns
+all children of its process blocks SIGCHLD and reads it from a descriptor instead (signalfd(2)), where any
+number of them is one.  The price is that children inherit the mask unless they are given another, as Process
+does; and that other threads, if there are any, must block it as well.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING
+
+from procd.process import syscalls
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+_ROOM_FOR_ONE = 128  # struct signalfd_siginfo; a standard signal is never pending twice
+
+
+class Sigchld:
+    """Calls back at least once after any number of SIGCHLD; with `blocked`, not more often than is needed."""
+
+    __slots__ = ("_callback", "_fd", "_loop", "_was_blocked")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, callback: Callable[[], None], *, blocked: bool) -> None:
+        self._loop = loop
+        self._callback = callback
+        self._fd = -1
+        self._was_blocked = True
+        # The handler stays under a block, for the moments in which a spawn has to lift it.
+        loop.add_signal_handler(signal.SIGCHLD, callback)
+        # A full socket wakes the loop as well as one with room: no need for a traceback on stderr.
+        signal.set_wakeup_fd(signal.set_wakeup_fd(-1), warn_on_full_buffer=False)
+        if blocked:
+            self._was_blocked = signal.SIGCHLD in signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+            self._fd = syscalls.signal_descriptor(signal.SIGCHLD)
+            loop.add_reader(self._fd, self._arrived)
+
+    def _arrived(self) -> None:
+        try:
+            os.read(self._fd, _ROOM_FOR_ONE)
+        except BlockingIOError:
+            return
+        self._callback()
+
+    def close(self) -> None:
+        """Wait no longer, and let the signal through as it was before."""
+        if self._fd >= 0:
+            self._loop.remove_reader(self._fd)
+            os.close(self._fd)
+        if not self._was_blocked:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+        self._loop.remove_signal_handler(signal.SIGCHLD)
