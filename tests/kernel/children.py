@@ -165,11 +165,11 @@ def open_descriptors() -> set[int]:
 def our_children() -> set[int]:
     """The PIDs of our children, dead ones too."""
     found = set()
-    for stat in Path("/proc").glob("[0-9]*/stat"):
+    for name in filter(str.isdigit, os.listdir("/proc")):  # noqa: PTH208 - a glob fails where a process ends
         with contextlib.suppress(OSError):
-            fields = stat.read_bytes().rpartition(b")")[2].split()
+            fields = Path(f"/proc/{name}/stat").read_bytes().rpartition(b")")[2].split()
             if int(fields[1]) == os.getpid():
-                found.add(int(stat.parent.name))
+                found.add(int(name))
     return found
 
 

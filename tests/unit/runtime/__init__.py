@@ -1,0 +1,1 @@
+"""Tests of procd.runtime: pure, or on a real loop without children."""
