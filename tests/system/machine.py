@@ -78,6 +78,8 @@ def missing() -> str:
     for tool in ("unshare", "nsenter", "mount"):
         if not shutil.which(tool):
             return f"{tool} is not installed (apt-get install util-linux mount)"
+    if run(["systemd-detect-virt", "--chroot"]).code == 0:
+        return "systemctl talks to no systemd from inside of a chroot"
     tried = run(
         [
             "unshare",
