@@ -272,6 +272,12 @@ class Connection(asyncio.Protocol):
         if self._ended and not self._in_flight and not self._streams.any():
             self._transport.close()
 
+    def finish(self, reason: Refusal) -> None:
+        """Send followers what happened last, and close: procd ends."""
+        if not self._transport.is_closing():
+            self._streams.send_rest()
+        self.close(reason)
+
     def close(self, reason: Refusal) -> None:
         """Say why, and close when that was sent."""
         self.notify("closing", [reason.to_wire()])

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 #: Events in one notification: some tens of kilobytes, less than a connection may have unread.
 BATCH = 128
+#: Events that are sent at the end of procd without asking whether there is room.
+REST = 1024
 
 
 class EventStream:
@@ -47,6 +49,14 @@ class EventStream:
             records = self._journal.since(self._seq, BATCH)
             if not records:
                 return
+            events = [record.to_wire() for record in records]
+            outlet.notify("stream.data", [number, {"events": events}])
+            self._seq = records[-1].seq
+
+    def send_rest(self, number: int, outlet: Outlet) -> None:
+        """Send now what a follower has not had yet: how procd ended is among it."""
+        records = self._journal.since(self._seq, REST)
+        if records:
             events = [record.to_wire() for record in records]
             outlet.notify("stream.data", [number, {"events": events}])
             self._seq = records[-1].seq

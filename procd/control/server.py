@@ -74,7 +74,7 @@ class ControlServer:
             self._hang_ups.close()
             Path(self._path).unlink(missing_ok=True)
         for connection in tuple(self._connections):
-            connection.close(ShuttingDown("procd has ended"))
+            connection.finish(ShuttingDown("procd has ended"))
 
 
 def _bind(path: str, mode: int) -> socket.socket:

@@ -25,6 +25,8 @@ log = structlog.get_logger()
 
 #: Streams that one connection may have at once: more programs than anybody reads side by side.
 MAX_STREAMS = 64
+#: Pieces that a stream may send at the end of procd without asking whether there is room.
+REST_CHUNKS = 4
 #: Bytes that are looked through at once, from the end of a log backwards, for the beginning of a line.
 _LOOK_BACK_BYTES = 1 << 16
 
@@ -47,6 +49,9 @@ class Source(Protocol):
 
     async def run(self, number: int, outlet: Outlet) -> None:
         """Send it all, as notifications with this number."""
+
+    def send_rest(self, number: int, outlet: Outlet) -> None:
+        """Send now, to a bound, what is there and was not sent."""
 
     def close(self) -> None:
         """Let go of what it holds; harmless if that was done."""
@@ -130,6 +135,17 @@ class LogStream:
             outlet.notify("stream.data", [number, {"data": chunk, "offset": self.offset}])
             self.offset += len(chunk)
 
+    def send_rest(self, number: int, outlet: Outlet) -> None:
+        """Send now what a follower has not had yet, to a bound; whoever has more to read comes back for it."""
+        if self._fd < 0:
+            self._open()
+        for _ in range(REST_CHUNKS if self._fd >= 0 else 0):
+            chunk = os.pread(self._fd, MAX_CHUNK_BYTES, self.offset)
+            if not chunk:
+                return
+            outlet.notify("stream.data", [number, {"data": chunk, "offset": self.offset}])
+            self.offset += len(chunk)
+
     def _was_cut(self, number: int, outlet: Outlet) -> bool:
         """Go back to the beginning of a file that somebody has truncated behind us."""
         end = os.fstat(self._fd).st_size
@@ -180,6 +196,7 @@ class Streams:
     def __init__(self, outlet: Outlet) -> None:
         self._outlet = outlet
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._sources: dict[int, Source] = {}
         self._last = 0
 
     def begin(self, source: Source) -> int:
@@ -195,12 +212,14 @@ class Streams:
         number = self._last
         task = asyncio.get_running_loop().create_task(self._run(source, number))
         self._tasks[number] = task
+        self._sources[number] = source
         task.add_done_callback(lambda _: self._forget(number, source))
         return number
 
     def _forget(self, number: int, source: Source) -> None:
         # A task that is cancelled before its first turn never comes to its own end.
         source.close()
+        self._sources.pop(number, None)
         if self._tasks.pop(number, None) is not None:
             self._outlet.stream_ended()
 
@@ -225,6 +244,14 @@ class Streams:
             return False
         task.cancel()
         return True
+
+    def send_rest(self) -> None:
+        """Send, without waiting for room, what is there and was not sent: the last words before the end."""
+        for number, source in tuple(self._sources.items()):
+            try:
+                source.send_rest(number, self._outlet)
+            except OSError as error:
+                log.warning("log cannot be read", reason=str(error))
 
     def close(self) -> None:
         """End them all."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -82,7 +83,10 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
                 made.until_state(f"{state}-{verb}", state)
         yield made
     finally:
-        made.procctl("signal", "KILL", "STOPPING-*", "--group")
+        # Asked a second time, procd kills what has not stopped yet.
+        made.signal(signal.SIGTERM)
+        made.until_state("RUNNING-status", "STOPPED")
+        made.signal(signal.SIGTERM)
         made.end()
 
 

@@ -12,6 +12,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import urllib.request
 from pathlib import Path
@@ -70,14 +71,14 @@ depends_on = {{ web = "ready" }}
 ready = {{ tcp = "127.0.0.1:{front}", interval = "50ms" }}
 stop_signal = "QUIT"
 
+# As root: the interpreter of the tests may be where nobody else can go.  The others run as their own users.
 [programs.web]
 command = [{python}, "-m", "gunicorn", "--workers", "1", "--graceful-timeout", "5",
            "--chdir", "{directory}/app", "application:application"]
 instances = 3
-user = "www-data"
 sockets = ["http"]
 depends_on = {{ migration = "completed", db = "ready" }}
-ready = {{ log = "Booting worker", interval = "50ms" }}
+ready = {{ log = "Booting worker" }}
 
 [programs.migration]
 type = "oneshot"
@@ -149,20 +150,16 @@ class Stack:
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """The stack, started with one command and ready."""
-    directory = tmp_path_factory.mktemp("stack")
-    # Programs of other users must be able to come here.
-    for parent in (directory, *directory.parents):
-        if parent != Path("/") and parent.stat().st_uid == os.geteuid():
-            parent.chmod(parent.stat().st_mode | 0o055)
-    made = Stack(directory)
-    try:
-        made.daemon.start()
-        made.daemon.until_state("front", "RUNNING")
-        yield made
-    finally:
-        made.daemon.end()
+def stack() -> Iterator[Stack]:
+    """The stack, started with one command and ready; in a directory that every user can get to."""
+    with tempfile.TemporaryDirectory(prefix="procd-stack-") as directory:
+        made = Stack(Path(directory))
+        try:
+            made.daemon.start()
+            made.daemon.until_state("front", "RUNNING")
+            yield made
+        finally:
+            made.daemon.end()
 
 
 def test_everything_starts_in_the_order_of_its_dependencies(stack: Stack) -> None:
