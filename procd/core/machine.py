@@ -67,7 +67,7 @@ class Machine:
         self._slots = max_concurrent_starts
         self._queue: deque[Program] = deque()
         #: Whose dependencies are to be looked at, and whose were since all was settled, asked for or not.
-        self._pulling: deque[Program] = deque()
+        self._pulling: deque[tuple[Program, bool]] = deque()
         self._pulls: dict[Program, bool] = {}
 
     # What the shell asks
@@ -125,6 +125,10 @@ class Machine:
 
     def _take(self, event: Event, now: float) -> None:  # noqa: C901, PLR0912 - one arm for each event
         match event:
+            case SpawnSucceeded():
+                self._lives.on_spawned(self.programs[event.name], event.pid, now)
+            case Exited():
+                self._lives.on_exited(self.programs[event.name], event, now)
             case Start() | Stop() | Restart() | Remove():
                 self._on_request(self.programs[event.name], event, now)
             case Add():
@@ -133,14 +137,10 @@ class Machine:
                 self._on_change(self.programs[event.spec.name], event, now)
             case Shutdown():
                 self._on_shutdown(event.cause)
-            case SpawnSucceeded():
-                self._lives.on_spawned(self.programs[event.name], event.pid, now)
             case SpawnFailed():
                 self._lives.on_spawn_failed(self.programs[event.name], event.reason, now)
             case BecameReady():
                 self._lives.on_ready(self.programs[event.name], now)
-            case Exited():
-                self._lives.on_exited(self.programs[event.name], event, now)
             case Emptied():
                 self._lives.on_emptied(self.programs[event.name], event, now)
             case CheckPassed() | CheckFailed():
@@ -212,6 +212,7 @@ class Machine:
         if program is not None:
             # It was removed a moment ago, and is not empty yet: the new one takes its place when it is.
             program.retiring = False
+            self._lives.touched.append(program)
             self._replace(program, spec, now, in_place=False)
             trigger = Trigger.RESTART_REQUESTED
         else:
@@ -241,7 +242,7 @@ class Machine:
     def _respecify(self, program: Program, spec: ProgramSpec, now: float) -> None:
         old = program.spec
         # Those that it needed may have waited for its end, in order to stop.
-        self._lives.touched.extend(other for other, _ in self.gate.dependencies(program))
+        self._lives.touched += self.gate.neighbours(program)
         self.gate.strike(program)
         program.spec = spec
         program.successor = None
@@ -280,7 +281,7 @@ class Machine:
             if self._lives.final is not None:
                 self._close_with(self._lives.final)
             elif self._pulling:
-                self._pull(self._pulling.popleft(), now)
+                self._pull(*self._pulling.popleft(), now)
             elif touched:
                 program = touched.popleft()
                 self._consider(program, now)
@@ -304,15 +305,14 @@ class Machine:
         """Look at what a program needs, once in each settling; a second time if somebody asks for it."""
         if program.spec.depends_on and (program not in self._pulls or (asked and not self._pulls[program])):
             self._pulls[program] = asked
-            self._pulling.append(program)
+            self._pulling.append((program, asked))
 
-    def _pull(self, program: Program, now: float) -> None:
+    def _pull(self, program: Program, asked: bool, now: float) -> None:  # noqa: FBT001 - as it stands in the queue
         """Whoever wants a program wants what it needs, and what that needs.
 
         procd's own rules (a schedule, a reload) start only what nobody has had an opinion about: what somebody
         has stopped stays stopped, and what was given up stays given up, until somebody asks.
         """
-        asked = self._pulls[program]
         for other, condition in self.gate.dependencies(program):
             fresh = other.desired is Desired.DOWN and not other.held
             if fresh or (asked and not is_wanted(other, condition)):

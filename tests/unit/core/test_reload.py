@@ -96,6 +96,32 @@ def test_what_is_removed_and_added_without_a_start_stays_stopped() -> None:
     assert world.spawns() == ["web"]
 
 
+def test_what_is_added_again_without_a_start_takes_its_dependents_down_as_a_stop_does() -> None:
+    """While it was being removed they had nothing to do with it."""
+    world = World(spec("db"), spec(needs=["db"])).run("db").run()
+    world.take(Remove("db", PLAN))
+    assert world.states("db", "web") == [STOPPING, RUNNING]
+    world.take(Add(spec("db", description="new"), PLAN, start=False))
+    assert world.states("db", "web") == [STOPPING, STOPPING]
+
+
+def test_what_is_removed_is_stopped_when_a_stopping_dependent_needs_it_no_more() -> None:
+    """A new spec lets it go."""
+    world = World(spec("db"), spec(needs=["db"])).run("db").run()
+    world.take(Change(NEW, PLAN, restart=True))
+    world.take(Remove("db", PLAN))
+    assert world.states("db", "web") == [RUNNING, STOPPING]
+    world.gone()
+    assert world.states("db", "web") == [STOPPING, STARTING]
+
+
+def test_a_start_and_a_change_of_needs_in_one_plan_count_both() -> None:
+    """Whatever is to be looked at already."""
+    world = World(spec("db"), spec(needs=["db"]), start=False)
+    world.take(Start("web", ASKED), Change(spec(), PLAN, restart=False))
+    assert world.spawns() == ["web"]
+
+
 def test_a_stuck_program_that_is_removed_and_added_again_starts_when_it_is_gone() -> None:
     """With the new spec."""
     world = world_in(RUNNING)
