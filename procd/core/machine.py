@@ -44,7 +44,7 @@ from procd.core.states import Desired, State, Trigger
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from procd.config.spec import ProgramSpec
+    from procd.config.spec import Condition, ProgramSpec
 
 #: States in which another spec is worth another try at once: what was wrong may have been mended.
 _TRYING = frozenset({State.BACKOFF, State.FATAL, *LIVE})
@@ -90,13 +90,23 @@ class Machine:
         """What keeps a WAITING program from starting, in words; empty for any other."""
         if program.state is not State.WAITING:
             return []
+        unmet = [self.unmet_in_words(other, condition) for other, condition in self.gate.unmet(program)]
+        return unmet + self.obstacles(program)
+
+    @staticmethod
+    def unmet_in_words(other: Program, condition: Condition) -> str:
+        """Say what a dependency has to be, and what it is."""
+        leaves = ", and is to stop" if other.state is State.RUNNING and other.withdrawn else ""
+        return f"{other.name} to be {condition.value} (it is {other.state.value}{leaves})"
+
+    def obstacles(self, program: Program) -> list[str]:
+        """What keeps a WAITING program from starting apart from other programs, in words."""
+        if program.state is not State.WAITING:
+            return []
         reasons = [f"{name} does not exist" for name in self.gate.missing(program)]
-        for other, condition in self.gate.unmet(program):
-            leaves = ", and is to stop" if other.state is State.RUNNING and other.withdrawn else ""
-            reasons.append(f"{other.name} to be {condition.value} (it is {other.state.value}{leaves})")
         if program.hook is not None:
             reasons.append(f"the end of its hook {program.hook.value}")
-        if not reasons and self._slots is not None:
+        if not reasons and self._slots is not None and self.gate.is_open(program):
             reasons.append(f"a start slot ({self._lives.starting} of {self._slots} programs are starting)")
         return reasons
 

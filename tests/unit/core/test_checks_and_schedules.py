@@ -17,6 +17,7 @@ from procd.core import (
     Hook,
     HookEnded,
     IllegalTransition,
+    MainChanged,
     ScheduleDue,
     SpawnFailed,
     SpawnSucceeded,
@@ -220,6 +221,19 @@ def test_a_deadline_in_a_state_that_has_none_is_a_mistake_of_the_machine() -> No
     world.machine._lives.deadlines.set(world["web"], 1.0)
     with pytest.raises(AssertionError, match="web has no deadline in state EXITED"):
         world.pass_time(1)
+
+
+def test_a_program_that_names_another_main_process_is_followed_there() -> None:
+    """And its uptime goes on; a program without a process has nobody to follow."""
+    world = World(spec())
+    world.take(MainChanged("web", 77))
+    assert world["web"].pid is None
+    world.run()
+    world.take(MainChanged("web", 77))
+    assert (world.state(), world["web"].uptime_s(world.now)) == (RUNNING, 1)
+    assert world["web"].pid == 77
+    world.exited()
+    assert world["web"].pid is None
 
 
 def test_a_program_is_told_that_it_is_empty_once() -> None:
