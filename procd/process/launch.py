@@ -63,7 +63,10 @@ def encode_environment(environment: Mapping[str, str] | Mapping[bytes, bytes] | 
     Raises SpawnError("environment") for what cannot be passed.
     """
     if environment is None:
-        return os.environb
+        # The dictionary behind it, where there is one: os.environb decodes and encodes each entry in Python, at
+        # a fifth of the cost of a plain spawn.
+        inherited: Mapping[bytes, bytes] = getattr(os.environb, "_data", os.environb)
+        return inherited
     encoded = {}
     for name, value in environment.items():
         key = _encode("environment", name)

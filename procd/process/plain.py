@@ -38,13 +38,17 @@ _EXEC_ERRORS = frozenset({
 
 def suits(settings: Settings) -> bool:
     """Whether the plain way can do everything that is asked for."""
-    lending = settings.directory is not None or settings.umask is not None or bool(settings.limits)
     return (
         settings.credentials is None
         and inherits_the_rest(settings)
-        and (settings.sole_thread or not lending)
+        and (settings.sole_thread or not _lending(settings))
         and limits.can_be_lent(settings.limits)
     )
+
+
+def _lending(settings: Settings) -> bool:
+    """Whether we have to be like the child for a moment."""
+    return settings.directory is not None or settings.umask is not None or bool(settings.limits)
 
 
 def inherits_the_rest(settings: Settings) -> bool:
@@ -68,6 +72,8 @@ def spawn(launch: Launch) -> int | None:
     Raises SpawnError where the reason is certain.
     """
     settings = launch.settings
+    if not _lending(settings):
+        return _spawn(launch, launch.moves)
     with _directory_and_umask_lent(settings) as there, limits.below(settings.limits, launch.moves) as moves:
         if not there or moves is None:
             return None

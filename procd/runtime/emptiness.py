@@ -148,7 +148,7 @@ class Emptiness:
     def kill(self, life: Life) -> None:
         """Let nothing of the life live on, its main process neither."""
         if life.cookie not in self._killing:
-            killing = self._killer.kill(life.pid, cookie=life.cookie)
+            killing = self._killer.kill(life.pid, cookie=life.cookie, cgroup=life.cgroup)
             self._killing[life.cookie] = killing
             killing.add_done_callback(lambda _: self.look_again())
 
@@ -176,7 +176,9 @@ class Emptiness:
             return
         snapshot = Snapshot.take(self._strangers())
         for leaving in asked:
-            members = snapshot.members(leaving.life.pid, leaving.life.cookie, also=leaving.seen)
+            members = snapshot.members(
+                leaving.life.pid, leaving.life.cookie, leaving.life.cgroup, also=leaving.seen
+            )
             for member in members:
                 self._meet(leaving, member)
             if not members:

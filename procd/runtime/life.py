@@ -16,6 +16,7 @@ from procd.errors import ProcessExitedAlready, SpawnError
 from procd.output import STREAMS, StreamKey
 from procd.process import NULL, Limit, Process, ProcessProtocol, Settings
 from procd.process.tree import COOKIE_VARIABLE
+from procd.runtime.cgroups import Cgroups
 from procd.runtime.input import Input
 from procd.runtime.sockets import Sockets
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 class Surroundings:
     """What all lives have in common: where they are born and what they are given."""
 
-    __slots__ = ("environ", "limits", "logs", "loop", "notify_path", "own_ids", "reaper", "sockets")
+    __slots__ = ("cgroups", "environ", "limits", "logs", "loop", "notify_path", "own_ids", "reaper", "sockets")
 
     def __init__(
         self,
@@ -49,6 +50,7 @@ class Surroundings:
         self.environ = environ
         self.limits = limits
         self.sockets = Sockets()
+        self.cgroups = Cgroups()
         self.notify_path = ""
         self.own_ids = (os.geteuid(), os.getegid())
 
@@ -110,6 +112,7 @@ def _settings(spec: ProgramSpec, around: Surroundings, pid_variable: str | None)
         oom_score_adj=scheduling.oom_score_adj,
         no_new_privileges=spec.no_new_privileges,
         capabilities=spec.capabilities,
+        cgroup=None if spec.cgroup is None else around.cgroups.enter(spec.name, spec.cgroup),
         pid_variable=pid_variable,
         sole_thread=True,
     )
@@ -122,8 +125,8 @@ class Life(ProcessProtocol):
     """A process, its stdin, and who is told of its end."""
 
     __slots__ = (
-        "_on_exited", "_on_exiting", "cookie", "heir", "input", "log_starts", "name", "over", "pid", "ready_fd",
-        "status",
+        "_on_exited", "_on_exiting", "cgroup", "cookie", "heir", "input", "log_starts", "name", "over", "pid",
+        "ready_fd", "status",
     )  # fmt: skip
 
     def __init__(
@@ -137,6 +140,8 @@ class Life(ProcessProtocol):
         self.cookie = cookie
         self.input: Input | None = None
         self.pid = 0
+        #: The cgroup of its program, if it has one of its own.
+        self.cgroup: str | None = None
         #: The main process that it has named in place of its first one.
         self.heir: Heir | None = None
         #: Its end was told.
@@ -170,6 +175,7 @@ class Life(ProcessProtocol):
                 self.let_go()
                 raise
         self.pid = process.pid
+        self.cgroup = around.cgroups.path(spec.name, spec.cgroup)
         if spec.stdin is InputKind.PIPE:
             self.input = Input(self.name, process.descriptor(0))
 

@@ -238,6 +238,8 @@ class Runtime:
         spec = self.machine.programs[name].spec
 
         def gone(survivors: tuple[str, ...]) -> None:
+            if life.cgroup is not None:
+                self.around.cgroups.leave(name)
             self.around.logs.drain_program(name)
             self._lives.pop(name, None)
             self.submit(Emptied(name, survivors))
