@@ -260,3 +260,9 @@ def test_a_program_that_runs_out_of_memory_does_not_take_the_others_with_it(syst
     """The default of systemd would stop all of it."""
     assert system.property("procd", "OOMPolicy") == "continue"
     assert system.property("procd", "TasksMax") == "infinity"
+
+
+def test_the_cgroup_is_procds_to_divide(system: Machine) -> None:
+    """Without that, the limits of a program's cgroup would be refused."""
+    system.does("systemctl", "start", "procd")
+    assert system.property("procd", "Delegate") == "yes"
