@@ -37,6 +37,7 @@ def run(path: str | None) -> None:
     """Run in the foreground until SIGTERM or SIGINT; SIGHUP reloads the configuration."""
     from procd import lock  # noqa: PLC0415 - `check` and `schema` need none of this
 
+    _open_missing_streams()
     os.environ.pop("PROCD_COOKIE", None)
     try:
         configuration = _load(path)
@@ -71,6 +72,7 @@ def _supervise(configuration: Configuration, path: str) -> None:
     logging.configure(configuration.daemon.log_level, configuration.daemon.log_format)
     supervisor = Supervisor(configuration, lambda: _load(path), os.environ)
     asyncio.run(supervisor.run())
+    sys.exit(supervisor.exit_status)
 
 
 @main.command()
@@ -94,6 +96,16 @@ def schema() -> None:
     from procd import config  # noqa: PLC0415 - only here
 
     click.echo(json.dumps(config.json_schema(), indent=2))
+
+
+def _open_missing_streams() -> None:
+    """Open what the caller closed (`procd run 2>&-`), or the first file of ours would be somebody's stderr."""
+    descriptor = 0
+    while descriptor <= 2:
+        descriptor = os.open(os.devnull, os.O_RDWR)
+    os.close(descriptor)
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115 - it stays open to the end
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115 - the same
 
 
 def _load(path: str | None) -> Configuration:

@@ -69,6 +69,21 @@ class Supervisor:
         """Whether procd is going down."""
         return self.runtime.machine.closing
 
+    @property
+    def exit_status(self) -> int:
+        """What procd exits with: 0, or the status of the essential program that ended and took all with it.
+
+        A signal counts as a shell counts it, 128 and its number; a program that never started as 1.
+        """
+        final = self.runtime.machine.final
+        if final is None:
+            return 0
+        if final.exit is None:
+            return 1
+        if final.exit.signal is not None:
+            return 128 + final.exit.signal
+        return 1 if final.exit.code is None else final.exit.code
+
     # Life
 
     async def run(self) -> None:
