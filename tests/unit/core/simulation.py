@@ -290,9 +290,12 @@ class Simulation:
             self._holds(other, condition) for other, condition in self._needs(program)
         )
 
-    @staticmethod
-    def _holds(other: Program, condition: Condition) -> bool:
-        if condition is not Condition.COMPLETED and other.desired is Desired.UP and not other.withdrawn:
+    def _holds(self, other: Program, condition: Condition) -> bool:
+        if (
+            condition is not Condition.COMPLETED
+            and other.desired is Desired.UP
+            and not self._is_withdrawn(other)
+        ):
             if other.state is State.RUNNING:
                 healthy = other.spec.health is None or other.health is True
                 return healthy or condition is not Condition.HEALTHY
@@ -333,6 +336,10 @@ class Simulation:
             assert not program.stuck
         elif transition.new is State.BACKOFF and program.state is State.BACKOFF:
             self._check_backoff(program)
+        elif transition.new is State.STOPPING and transition.cause is program.wish and not program.retiring:
+            restarts = program.desired is Desired.UP
+            left = [] if restarts else self._live_dependents(program, lasting=True)
+            assert not left, f"{name} was stopped before {left[0].name}"
 
     def _check_backoff(self, program: Program) -> None:
         backoff, limit = program.spec.backoff, program.spec.start_limit
@@ -373,12 +380,25 @@ class Simulation:
         if program.retiring and program.state is State.STOPPED:
             assert program.hook is not None
 
-    def _live_dependents(self, program: Program) -> list[Program]:
+    def _live_dependents(self, program: Program, *, lasting: bool = False) -> list[Program]:
+        """Who lives and needs a program; `lasting`: for as long as it runs."""
         return [
             other
             for other in self.machine.programs.values()
-            if other.state in LIVE and program.spec.program in {each.program for each in other.spec.depends_on}
+            if other.state in LIVE
+            for dependency in other.spec.depends_on
+            if dependency.program == program.spec.program
+            if not lasting or (dependency.condition in LASTING and program.spec.kind is Kind.SERVICE)
         ]
+
+    def _is_withdrawn(self, program: Program) -> bool:
+        """Somebody stopped it, or it lives and needs what is withdrawn."""
+        return program.held or (
+            program.state in LIVE
+            and any(
+                condition in LASTING and self._is_withdrawn(other) for other, condition in self._needs(program)
+            )
+        )
 
     def _check_pending(self, program: Program, *, full: bool) -> None:
         """Nothing is forgotten: whoever is not at rest has a deadline, or somebody owes it an answer."""
@@ -404,7 +424,7 @@ class Simulation:
             if condition is Condition.HEALTHY:
                 assert other.state is State.RUNNING
                 assert other.health is not False
-            if condition in LASTING and other.held:
+            if condition in LASTING and self._is_withdrawn(other):
                 assert self._live_dependents(program), f"{program.name} outlives {other.name}"
 
     # The end
