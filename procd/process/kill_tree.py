@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 from typing import TYPE_CHECKING
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 
 # A program that forks faster than it can be frozen in so many looks is killed without being frozen whole.
 FREEZING_LOOKS = 16
+
+#: What passes when others let go of something (open(2)); and how many seconds later it is tried again.
+SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+RETRY_S = 0.2
 
 _log = structlog.get_logger(__name__)
 
@@ -87,9 +92,15 @@ class TreeKiller:
         waiting = [tree for tree in self._trees if tree.freezing or not tree.living]
         if not waiting:
             return
-        snapshot = Snapshot.take(self._ignore())
-        for tree in waiting:
-            self._proceed(tree, snapshot)
+        try:
+            snapshot = Snapshot.take(self._ignore())
+            for tree in waiting:
+                self._proceed(tree, snapshot)
+        except OSError as error:
+            if error.errno not in SHORTAGES:
+                raise
+            _log.warning("cannot look for processes", reason=error.strerror)
+            self._loop.call_later(RETRY_S, self._look_soon)
 
     def _proceed(self, tree: _Tree, snapshot: Snapshot) -> None:
         members = snapshot.members(tree.pid, tree.cookie, tree.cgroup, also=tree.living)
