@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
-from procd.process.kill_tree import TreeKiller
+from procd.process.kill_tree import RETRY_S, SHORTAGES, TreeKiller
 from procd.process.tree import Snapshot, direct_children
 
 if TYPE_CHECKING:
@@ -169,6 +169,16 @@ class Emptiness:
         asked = [leaving for leaving in self._leaving.values() if not self._ends_by_killing(leaving)]
         if not asked:
             return
+        try:
+            self._look_at(asked)
+        except OSError as error:
+            if error.errno not in SHORTAGES:
+                raise
+            # Stopped means empty, also while there is no descriptor left to look with: the next look will tell.
+            log.warning("cannot look for what is left", reason=error.strerror)
+            self._loop.call_later(RETRY_S, self.look_again)
+
+    def _look_at(self, asked: list[_Leaving]) -> None:
         children = direct_children()
         if children is not None and children <= self._reaper.pids:
             for leaving in asked:
