@@ -13,7 +13,7 @@ from procd.config.problems import Mistake, quoted
 
 # An IPv6 address stands in brackets, or nobody could tell where its port begins (RFC 3986, 3.2.2).
 _HOST_PORT = re.compile(r"(?:\[([^\[\]]*)\]|([^\[\]:/@\s]*)):([0-9]{1,6})", re.ASCII)
-_URL = re.compile(r"http://([^/?#]*)([/?][!-\"$-~]*)?", re.ASCII | re.IGNORECASE)
+_URL = re.compile(r"http://([^/?#@]*)([/?][!-\"$-~]*)?", re.ASCII | re.IGNORECASE)
 _HAS_PORT = re.compile(r":[0-9]*\Z", re.ASCII)
 _LONGEST_URL = 2048  # a request for it fits into the buffer of any new socket (tcp(7))
 

@@ -29,8 +29,7 @@ def number_of(word: str) -> int:
     """The number of a capability, with or without `CAP_`, in any case; Mistake for what this kernel has not."""
     number = _NUMBERS.get(word.upper().removeprefix("CAP_"))
     if number is None:
-        close = did_you_mean(word.upper().removeprefix("CAP_"), NAMES, "see capabilities(7)")
-        raise Mistake(f"{quoted(word)} is not a capability", close)
+        raise Mistake(f"{quoted(word)} is not a capability", _closest(word.upper().removeprefix("CAP_")))
     if number > _last():
         raise Mistake(f"this kernel does not have {name_of(number)}", "remove it")
     return number
@@ -46,6 +45,11 @@ def own() -> frozenset[int]:
     status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
     mask = int(status.partition("\nCapEff:")[2].split(maxsplit=1)[0], 16)
     return frozenset(number for number in range(mask.bit_length()) if mask >> number & 1)
+
+
+def _closest(word: str) -> str:
+    longer = [name for name in NAMES if word and name.startswith(word)]
+    return did_you_mean(word, longer if len(longer) == 1 else NAMES, "see capabilities(7)")
 
 
 @cache

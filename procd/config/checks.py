@@ -131,9 +131,9 @@ class _Table:
         if kind is not CheckKind.HTTP:
             reasons["status"] = ("is the answer to http", "remove it")
         if kind not in _ASKED:
-            words = f"{kind.value} is told by the program: it is not asked"
+            words = f"does nothing with {kind.value}, which the program tells by itself"
             limit = "start_timeout" if self._name == "ready" else "watchdog"
-            reasons["interval"] = reasons["timeout"] = (words, f"remove it; its time is that of {limit}")
+            reasons["interval"] = reasons["timeout"] = (words, f"remove it: the limit is {limit}")
             reasons["failures"] = ("with notify, one silence of the watchdog is enough", "remove it")
         for key, (what, remedy) in reasons.items():
             if key in self._written:

@@ -82,11 +82,9 @@ class _Check:
         if isinstance(annotation, type) and issubclass(annotation, Table):
             return without_mistakes(value, annotation, place, self._problems)
         expected = _bare(inspect.type_info(annotation))
-        if isinstance(expected, inspect.DictType) and isinstance(value, dict):
-            entries = value.items()
-            return {
-                key: item for key, item in entries if self._is_right(item, expected.value_type, place / key)
-            }
+        values = _value_type(expected)
+        if values is not None and isinstance(value, dict):
+            return {key: item for key, item in value.items() if self._is_right(item, values, place / key)}
         return value if self._is_right(value, expected, place) else _NOTHING
 
     def _is_right(self, value: object, expected: inspect.Type, place: Place) -> bool:
@@ -117,6 +115,13 @@ def _item_type(expected: inspect.Type) -> inspect.Type | None:
     for member in _members(expected):
         if isinstance(member, inspect.VarTupleType):
             return member.item_type
+    return None
+
+
+def _value_type(expected: inspect.Type) -> inspect.Type | None:
+    for member in _members(expected):
+        if isinstance(member, inspect.DictType):
+            return member.value_type
     return None
 
 
@@ -151,7 +156,10 @@ def _in_bounds(value: Any, expected: inspect.IntType | inspect.FloatType) -> boo
 
 
 def _words(expected: inspect.Type) -> str:
-    return " or ".join(_words_of_one(member) for member in _members(expected))
+    members = _members(expected)
+    # A comma, where an "or" within the words of one would run into the next.
+    between = ", or " if isinstance(members[-1], inspect.DictType) else " or "
+    return between.join(_words_of_one(member) for member in members)
 
 
 def _words_of_one(expected: inspect.Type) -> str:
@@ -179,7 +187,7 @@ def _words_of_one(expected: inspect.Type) -> str:
 
 def _range(expected: inspect.IntType | inspect.FloatType) -> str:
     return (
-        f" from {expected.ge:g} to {expected.le:g}"
+        f" from {expected.ge:.12g} to {expected.le:.12g}"
         if expected.ge is not None and expected.le is not None
         else ""
     )

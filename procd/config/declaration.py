@@ -51,7 +51,8 @@ class Declaration:
     def place(self, *path: str | int) -> Place:
         """Where the value of a key is written: in the program, else in [defaults], else where it is missing."""
         where = self.own
-        if not _holds(self.raw, path) and _holds(self.defaults.raw, path):
+        replaced = path[0] in self.raw and path[0] not in MERGED
+        if not replaced and not _holds(self.raw, path) and _holds(self.defaults.raw, path):
             where = self.defaults.place
         for step in path:
             where /= step

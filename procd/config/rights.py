@@ -33,11 +33,6 @@ class Rights:
         """Capabilities; those of somebody else, whom this process is not, are none."""
         return capabilities.own() if self._uid == os.geteuid() else frozenset()
 
-    @property
-    def is_asked(self) -> bool:
-        """Whether the machine is asked at all."""
-        return self._is_asked
-
     def _lacks(self, *any_of: int) -> bool:
         return self._is_asked and self._held.isdisjoint(any_of)
 

@@ -75,10 +75,9 @@ class SocketTables:
     def add(self, name: str, place: Place, raw: object) -> None:
         """Resolve one table; what is wrong is recorded."""
         self._load.socket_names.add(name)
-        before = len(self._problems)
         table = checked(raw, SocketTable, place, self._problems)
         if table.listen is None:
-            if len(self._problems) == before:
+            if isinstance(raw, dict) and "listen" not in raw:
                 self._problems.add(place / "listen", "is missing", 'write listen = "ADDRESS:PORT", or a path')
             return
         with self._problems.at(place / "listen"):

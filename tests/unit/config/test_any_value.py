@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from procd.config.convert import converted, without_mistakes
 from procd.config.document import Document, Place
 from procd.config.problems import Problems, quoted
 from procd.config.program_schema import ProgramTable
 from procd.config.reference import keys_of
-from procd.config.schema import ControlTable, DaemonTable
+from procd.config.schema import ControlTable, DaemonTable, SocketTable
+from procd.config.table import is_table
 from procd.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -24,7 +26,28 @@ if TYPE_CHECKING:
 
 WORDS = st.one_of(
     st.sampled_from(
-        ["", "null", "log", "always", "TERM", "1s", "022", "root", "a b", "${HOME}", "${", "/x", "a'b"]
+        [
+            "",
+            "null",
+            "log",
+            "always",
+            "TERM",
+            "1s",
+            "022",
+            "root",
+            "a b",
+            "${HOME}",
+            "${",
+            "/x",
+            "a'b",
+            "[::1]:80",
+            "ready",
+            "0-1",
+            "CAP_KILL",
+            "1GiB",
+            "unlimited",
+            "web",
+        ]
     ),
     st.text(st.characters(exclude_categories=["Cs"]), max_size=6),
 )
@@ -59,9 +82,11 @@ def toml(value: object) -> str:
 
 
 def keys_and_values(table: type[Table]) -> st.SearchStrategy[dict[str, Any]]:
-    """Some of the keys of a table, and perhaps others, each with any value."""
+    """Some of the keys of a table, and perhaps others, each with any value, or, for a table, keys of it."""
+    inner = {field.name: keys_and_values(field.type) for field in structs.fields(table) if is_table(field.type)}
     keys = st.sampled_from([*table.__struct_fields__, "unknwon", *sorted(table.not_yet)])
-    return st.dictionaries(keys, VALUES, max_size=5)
+    pairs = keys.flatmap(lambda key: st.tuples(st.just(key), st.one_of(VALUES, inner.get(key, VALUES))))
+    return st.lists(pairs, max_size=5).map(dict)
 
 
 FILES = st.fixed_dictionaries(
@@ -72,6 +97,9 @@ FILES = st.fixed_dictionaries(
         "defaults": st.one_of(keys_and_values(ProgramTable), VALUES),
         "programs": st.one_of(
             st.dictionaries(WORDS, st.one_of(keys_and_values(ProgramTable), VALUES), max_size=3), VALUES
+        ),
+        "sockets": st.one_of(
+            st.dictionaries(WORDS, st.one_of(keys_and_values(SocketTable), VALUES), max_size=3), VALUES
         ),
         "extra": VALUES,
     },
@@ -94,7 +122,7 @@ def test_any_file_is_a_configuration_or_its_problems(site: Site, table: dict[str
             assert problem.line == lines.get(problem.key.partition(".")[0].partition("[")[0], 0)
 
 
-@pytest.mark.parametrize("kind", [ProgramTable, DaemonTable, ControlTable])
+@pytest.mark.parametrize("kind", [ProgramTable, DaemonTable, ControlTable, SocketTable])
 @settings(max_examples=100, deadline=None)
 @given(data=st.data())
 def test_key_by_key_judges_as_msgspec_does(kind: type[Table], data: st.DataObject) -> None:
@@ -124,5 +152,5 @@ def test_any_value_can_be_quoted(value: object) -> None:
 
 def test_every_key_has_words() -> None:
     """For the page, and for editors."""
-    for kind in (ProgramTable, DaemonTable, ControlTable):
+    for kind in (ProgramTable, DaemonTable, ControlTable, SocketTable):
         assert all(key.description for key in keys_of(kind))

@@ -17,17 +17,29 @@ from procd.config.reference import keys_of
 from procd.config.schema import ControlTable, DaemonTable
 from procd.config.spec import (
     Backoff,
+    Check,
+    CheckKind,
+    Condition,
     Configuration,
     Credentials,
     DaemonSpec,
+    Dependency,
+    Health,
+    Hooks,
     Input,
     LogSpec,
     Output,
     ProgramSpec,
+    ResourceLimit,
     Restart,
+    Scheduling,
+    SocketSpec,
+    StartLimit,
     StopScope,
+    StopStep,
     Success,
 )
+from procd.config.spec import Kind as SpecKind
 
 if TYPE_CHECKING:
     from tests.unit.config.conftest import Site
@@ -37,6 +49,10 @@ ANN = Credentials(1, 1, (1,), "ann", "/home/ann", "/bin/sh")
 WEB = ProgramSpec(
     name="web", program="web", command=("web",), credentials=ANN, stdout_log=LogSpec("/l/web.log")
 )
+
+
+HEALTH = Health(check=Check(kind=CheckKind.TCP, address="[::1]:1"))
+WATCHDOG = Health(check=Check(kind=CheckKind.NOTIFY), watchdog_s=5.0)
 
 
 def configuration(*programs: ProgramSpec, daemon: DaemonSpec = DAEMON) -> Configuration:
@@ -76,6 +92,16 @@ def test_nothing_changes_between_equal_configurations() -> None:
         ({"description": "x"}, ("description",)),
         ({"groups": ("x",)}, ("groups",)),
         ({"autostart": False}, ("autostart",)),
+        ({"start_limit": StartLimit(3, 60.0)}, ("start_limit",)),
+        ({"start_timeout_s": 5.0}, ("start_timeout",)),
+        ({"ready": Check(kind=CheckKind.FD, fd=3)}, ("ready",)),
+        ({"health": HEALTH}, ("health",)),
+        ({"depends_on": (Dependency("db", Condition.READY),)}, ("depends_on",)),
+        ({"stop_steps": (StopStep(2, 5.0),), "stop_signal": 2}, ("stop",)),
+        ({"schedule": "@daily"}, ("schedule",)),
+        ({"max_runtime_s": 5.0}, ("max_runtime",)),
+        ({"hooks": Hooks(after_stop=("x",))}, ("hooks",)),
+        ({"essential": True}, ("essential",)),
         (
             {"stop_signal": 2, "autostart": False, "description": "x"},
             ("description", "autostart", "stop_signal"),
@@ -104,6 +130,13 @@ def test_what_procd_decides_changes_in_place(differences: dict[str, Any], keys: 
         ({"stderr": Output.NULL}, ("stderr",)),
         ({"stdout_log": LogSpec("/x"), "stderr_log": LogSpec("/y")}, ("log",)),
         ({"restart": Restart.NEVER, "umask": 0}, ("umask", "restart")),
+        ({"kind": SpecKind.ONESHOT}, ("type",)),
+        ({"limits": (ResourceLimit(7, 1, 1),)}, ("limits",)),
+        ({"scheduling": Scheduling(nice=1, io_class=2)}, ("nice", "io_class")),
+        ({"no_new_privileges": True}, ("no_new_privileges",)),
+        ({"capabilities": frozenset({1})}, ("capabilities",)),
+        ({"sockets": ("http",)}, ("sockets",)),
+        ({"health": WATCHDOG}, ("health",)),
     ],
 )
 def test_what_the_process_was_started_with_needs_a_restart(
@@ -111,6 +144,49 @@ def test_what_the_process_was_started_with_needs_a_restart(
 ) -> None:
     """One such key is enough; all that differ are named, in the order of the documentation."""
     assert change_of(**differences) == Change("web", Kind.RESTART, keys)
+
+
+def test_only_what_differs_of_scheduling_is_named() -> None:
+    """It is one field, and five keys."""
+    old = dataclasses.replace(WEB, scheduling=Scheduling(nice=1, io_class=2, oom_score_adj=5))
+    new = dataclasses.replace(WEB, scheduling=Scheduling(nice=1, io_class=3))
+    (change,) = compare(configuration(old), configuration(new)).changes
+    assert change == Change("web", Kind.RESTART, ("io_class", "oom_score_adj"))
+
+
+def test_a_watchdog_is_told_at_the_start() -> None:
+    """WATCHDOG_USEC is in the environment of the process; what else is in `health` is not."""
+    old = dataclasses.replace(WEB, health=WATCHDOG)
+    faster = dataclasses.replace(WEB, health=dataclasses.replace(WATCHDOG, watchdog_s=1.0))
+    quiet = dataclasses.replace(WEB, health=dataclasses.replace(WATCHDOG, restart=False))
+    kinds = [
+        [change.kind for change in compare(configuration(old), configuration(new)).changes]
+        for new in (faster, quiet, WEB)
+    ]
+    assert kinds == [[Kind.RESTART], [Kind.UPDATE], [Kind.RESTART]]
+
+
+def test_a_program_follows_its_sockets() -> None:
+    """A changed socket is opened anew, and its programs hold the old one until they are restarted."""
+    old = Configuration(
+        daemon=DAEMON,
+        programs={
+            "web": dataclasses.replace(WEB, sockets=("http",)),
+            "api": named("api", sockets=("api", "http"), autostart=False),
+            "db": named("db", sockets=("db",)),
+        },
+        sockets={name: SocketSpec(name=name, host="::1", port=80) for name in ("http", "api", "db")},
+    )
+    new = dataclasses.replace(
+        old,
+        programs=old.programs | {"api": named("api", sockets=("api", "http"))},
+        sockets=old.sockets | {"http": SocketSpec(name="http", host="::1", port=81)},
+    )
+    assert compare(old, new).changes == (
+        Change("web", Kind.RESTART, ("sockets",)),
+        Change("api", Kind.RESTART, ("autostart", "sockets")),
+    )
+    assert not compare(new, dataclasses.replace(new, sockets=dict(new.sockets)))
 
 
 def test_programs_come_and_go_in_a_fixed_order() -> None:
