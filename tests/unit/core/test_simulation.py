@@ -1,6 +1,6 @@
 """Years of supervision, in virtual time, and what has to hold in every moment of them.
 
-CI runs 100 histories with up to 100 instances of 50 programs, some 350 events each; one takes about 60 ms.
+CI runs 100 histories with up to 100 instances of 50 programs, some 350 events each; one takes about 35 ms.
 """
 
 from __future__ import annotations
