@@ -89,7 +89,7 @@ class Snapshot:
 
     @classmethod
     def take(cls, ignore: Collection[int] = ()) -> Snapshot:
-        """Look at /proc: some 20 µs for each process."""
+        """Look at /proc: some 20 µs for each process, on an idle machine."""
         return cls(_all_processes(), ignore)
 
     def descendants(self, pid: int) -> list[Member]:
@@ -180,6 +180,8 @@ def direct_children() -> set[int] | None:
 
     A subreaper whose children are all known has no orphan, and so nothing is left of any life whose main
     process it has reaped: the topmost of what is left would be its child.  A Snapshot costs more to ask.
+    proc(5) calls the file unreliable because entries may go while it is read; only our own reaping takes them
+    out, and we do not reap while we read, and orphans are added at its end.
     """
     try:
         # We have one thread; children of another would stand in a file of their own.
