@@ -123,8 +123,9 @@ def test_nginx_runs_as_its_own_user_and_restarts(nginx: Nginx) -> None:
     """The master as root, as it wants it, its workers as www-data; a stop leaves none of them."""
     daemon = nginx.daemon
     master = daemon.process("nginx")
+    # A worker changes its user after it was forked.
+    until(lambda: [_owner(pid) for pid in _children(master)] == ["www-data", "www-data"], "two workers")
     workers = _children(master)
-    assert [_owner(pid) for pid in workers] == ["www-data", "www-data"]
     daemon.does("restart", "nginx")
     assert not any(alive(pid) for pid in (master, *workers))
     until(lambda: nginx.answers() == "first", "nginx to answer again")
