@@ -50,7 +50,7 @@ stop_timeout = "300ms"
 
 @contextlib.contextmanager
 def harmless(daemon: Daemon, *, opens: int = 0) -> Iterator[None]:
-    """The block costs the daemon little memory and no descriptor but `opens`, and the program `other` nothing."""
+    """The block costs the daemon little memory, `opens` descriptors, and the program `other` nothing."""
     daemon.until_state("other", "RUNNING")
     before = daemon.process("other")
     Path(f"/proc/{daemon.pid}/clear_refs").write_text("5")  # VmHWM starts again from here (proc(5))
