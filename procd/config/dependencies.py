@@ -66,7 +66,7 @@ class Dependencies:
         other = self._declarations.get(name)
         if other is None:
             return  # it has problems of its own
-        if dependency.condition is Condition.HEALTHY and not other.is_written("health"):
+        if dependency.condition is Condition.HEALTHY and not other.written("health"):
             raise Mistake(f"{name} has no health check", f'write "ready", or give {name} a health table')
         # As written: what is no word at all is reported already, and may have been meant to be another.
         never_ends = other.written("type") in (None, "service") and other.written("restart") in (None, "always")

@@ -13,7 +13,7 @@ from typing import Annotated, Literal, TypeAlias
 from msgspec import Meta, field
 
 from procd.config.table import Table, default, joined_keys, key
-from procd.config.values import Duration, LimitBounds, Mode, Signal, Span, Step
+from procd.config.values import Duration, LimitBounds, Mode, Signal, Size, Span, Step
 
 MOST_INSTANCES = 10_000
 
@@ -129,10 +129,27 @@ class HooksTable(Table, frozen=True):
     timeout: Annotated[Span, key("how long each of them may take", in_place=True)] = default(Span(30.0))
 
 
+#: PID_MAX_LIMIT of 64-bit kernels (proc(5)).
+MOST_PROCESSES = 1 << 22
+
+
+class CgroupTable(Table, frozen=True):
+    """The table `cgroup`."""
+
+    memory_max: Annotated[Size | None, key("memory of all its processes together")] = None
+    cpu_max: Annotated[
+        Annotated[float, Meta(ge=0.001, le=10_000.0)] | None,
+        key("CPUs of all its processes together; 1.5 is one and a half"),
+    ] = None
+    pids_max: Annotated[
+        Annotated[int, Meta(ge=1, le=MOST_PROCESSES)] | None, key("how many processes it may have")
+    ] = None
+
+
 class ProgramTable(Table, frozen=True):
     """A table `[programs.NAME]`, and `[defaults]`."""
 
-    not_yet = frozenset({"terminal", "cgroup"})
+    not_yet = frozenset({"terminal"})
 
     command: Annotated[
         str | tuple[str, ...] | None,
@@ -263,6 +280,7 @@ class ProgramTable(Table, frozen=True):
     capabilities: Annotated[
         tuple[str, ...] | None, key("exactly these it keeps, even if it runs as another user; `[]` is none")
     ] = None
+    cgroup: CgroupTable = default(CgroupTable())
     hooks: HooksTable = default(HooksTable())
     sockets: Annotated[
         tuple[str, ...], key("names from `[sockets]`, passed as descriptors 3, 4, … (sd_listen_fds)")

@@ -14,7 +14,7 @@ from procd.config.limits import RESOURCES
 from procd.config.program_schema import ProgramTable
 from procd.config.schema import ConfigurationFile, SocketTable
 from procd.config.table import NAME_PATTERN, Table, is_table, metadata
-from procd.config.values import SHORTEST_S, Duration, LimitBounds, Mode, Signal, Span, Step
+from procd.config.values import SHORTEST_S, Duration, LimitBounds, Mode, Signal, Size, Span, Step
 from procd.quantities import format_duration, signal_name
 
 _DURATION = {"type": "string", "pattern": r"^[0-9.]+ ?(ms|s|m|h|d)?$"}
@@ -23,6 +23,9 @@ _LIMIT = {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string"}]}
 _SCHEMAS_OF_VALUES: dict[type, dict[str, Any]] = {
     Duration: {"anyOf": [{"type": "number", "minimum": 0}, _DURATION]},
     Span: {"anyOf": [{"type": "number", "minimum": SHORTEST_S}, _DURATION]},
+    Size: {
+        "anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": r"^[0-9.]+ ?([KMG]i?)?B?$"}]
+    },
     Signal: _SIGNAL,
     Mode: {"type": "string", "pattern": "^0?[0-7]{3}$"},
     Step: {

@@ -11,6 +11,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from procd.config.accounts import Accounts, Identity
+from procd.config.cgroups import cgroup_of
 from procd.config.dependencies import dependencies_of
 from procd.config.environment import add_user, inherited, is_private
 from procd.config.instance import Instance
@@ -80,6 +81,7 @@ class Resolver:
             "scheduling": scheduling_of(declaration, self._load),
             "no_new_privileges": table.no_new_privileges,
             "capabilities": capabilities_of(declaration, self._load),
+            "cgroup": cgroup_of(declaration, self._load),
             **policy_of(declaration, self._load),
         }
 

@@ -18,6 +18,8 @@ from procd.config.problems import Mistake
 
 _CPUS = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?", re.ASCII)
 _HIGHEST_CPU = 8191  # the kernel is never built for more (NR_CPUS)
+MOST_DESCRIPTORS = "/proc/sys/fs/nr_open"
+ONLINE = "/sys/devices/system/cpu/online"
 _NICE_OF_RLIMIT = 20  # a limit of n lets nice go down to 20 - n (getrlimit(2))
 
 
@@ -33,6 +35,11 @@ class Rights:
         """Capabilities; those of somebody else, whom this process is not, are none."""
         return capabilities.own() if self._uid == os.geteuid() else frozenset()
 
+    @property
+    def is_asked(self) -> bool:
+        """Whether the machine is asked at all."""
+        return self._is_asked
+
     def _lacks(self, *any_of: int) -> bool:
         return self._is_asked and self._held.isdisjoint(any_of)
 
@@ -46,8 +53,8 @@ class Rights:
                 f"procd's own hard limit is {own_hard}, and it has not the right to raise it (CAP_SYS_RESOURCE)"
             )
             raise Mistake(what, f"write at most {own_hard}, or raise the limit where procd is started")
-        if most_descriptors and _is_above(hard, _most_descriptors()):
-            most = _most_descriptors()
+        if most_descriptors and _is_above(hard, self._most_descriptors):
+            most = self._most_descriptors
             raise Mistake(f"the kernel allows at most {most} (fs.nr_open)", f"write {most}")
 
     def require_nice(self, nice: int) -> None:
@@ -90,10 +97,14 @@ class Rights:
             raise Mistake(f"there is no CPU {missing[0]} here", f"there are {there}")
 
     @cached_property
+    def _most_descriptors(self) -> int:
+        return int(Path(MOST_DESCRIPTORS).read_text(encoding="ascii"))
+
+    @cached_property
     def _cpus(self) -> frozenset[int]:
         # Those that are online, and not those that procd itself is bound to: a child may be bound to others.
         try:
-            text = Path("/sys/devices/system/cpu/online").read_text(encoding="ascii")
+            text = Path(ONLINE).read_text(encoding="ascii")
         except OSError:
             return frozenset(range(os.cpu_count() or 1))
         return frozenset().union(*(cpus_of(word) for word in text.strip().split(",")))
@@ -120,10 +131,6 @@ def _lowest_nice() -> int:
 
 def _is_above(limit: int, bound: int) -> bool:
     return bound != resource.RLIM_INFINITY and (limit == resource.RLIM_INFINITY or limit > bound)
-
-
-def _most_descriptors() -> int:
-    return int(Path("/proc/sys/fs/nr_open").read_text(encoding="ascii"))
 
 
 def _own_oom_score() -> int:

@@ -9,7 +9,14 @@ from __future__ import annotations
 import re
 from typing import Any, ClassVar
 
-from procd.quantities import DURATION_SYNTAX, SIGNAL_SYNTAX, parse_duration, parse_signal, parse_size
+from procd.quantities import (
+    DURATION_SYNTAX,
+    SIGNAL_SYNTAX,
+    SIZE_SYNTAX,
+    parse_duration,
+    parse_signal,
+    parse_size,
+)
 
 _OCTAL = re.compile(r"0?[0-7]{3}", re.ASCII)
 MODE_SYNTAX = 'an octal mode in quotes, as "022" or "0600"'
@@ -28,6 +35,13 @@ class Span(Duration):
 
     __slots__ = ()
     expected: ClassVar[str] = f'{DURATION_SYNTAX}; and at least "10ms"'
+
+
+class Size(int):
+    """Bytes."""
+
+    __slots__ = ()
+    expected: ClassVar[str] = SIZE_SYNTAX
 
 
 class Signal(int):
@@ -79,6 +93,10 @@ def _span(value: object) -> Span:
     return Span(seconds)
 
 
+def _size(value: object) -> Size:
+    return Size(parse_size(value))
+
+
 def _signal(value: object) -> Signal:
     return Signal(parse_signal(value))
 
@@ -104,4 +122,4 @@ def _limit(value: object) -> LimitBounds:
     return LimitBounds((soft, hard, is_size))
 
 
-_DECODERS = {Span: _span, Signal: _signal, Mode: _mode, Step: _step, LimitBounds: _limit}
+_DECODERS = {Span: _span, Size: _size, Signal: _signal, Mode: _mode, Step: _step, LimitBounds: _limit}

@@ -96,6 +96,16 @@ class TestDependencies:
         text = program("web", 'depends_on = { db = "completed" }') + program("db", keys)
         assert site.problem(text).key.startswith("programs.db.")
 
+    def test_an_empty_health_table_is_no_health_check(self, site: Site) -> None:
+        """It takes back what [defaults] say."""
+        text = program("web", 'depends_on = { db = "healthy" }') + program("db", "health = {}")
+        assert site.problem(text).what == "db has no health check"
+
+    def test_a_dependency_that_is_no_table_is_the_only_problem(self, site: Site) -> None:
+        """There is a program of that name."""
+        problem = site.problem("programs.db = 3\n" + program("web", 'depends_on = { db = "healthy" }'))
+        assert problem.key == "programs.db"
+
 
 class TestCycles:
     """A program that waits for itself waits for ever."""

@@ -218,7 +218,7 @@ class TestUsers:
         ("backoff.inital = 1", "backoff.inital", "there is no such key", "'initial'"),
         ("backoff = 5", "backoff", "5 is not a table", ""),
         ("log.max_size = 1", "log.max_size", "is not implemented yet", "newer procd"),
-        ("cgroup = { pids_max = 5 }", "cgroup", "is not implemented yet", "newer procd"),
+        ("terminal = true", "terminal", "is not implemented yet", "newer procd"),
         ("instanecs = 3", "instanecs", "there is no such key", "did you mean 'instances'?"),
         ("zzzzzz = 3", "zzzzzz", "there is no such key", "the keys here are command, shell"),
     ],

@@ -85,6 +85,18 @@ def test_a_program_must_have_a_command_but_defaults_need_not() -> None:
     assert re.fullmatch(programs["propertyNames"]["pattern"], "web-1.a")
 
 
+def test_editors_know_what_toml_has_not() -> None:
+    """Steps, limits, and the names of limits and sockets."""
+    tables = json_schema()["$defs"]
+    for table in ("Program", "ProgramTable"):
+        properties = tables[table]["properties"]
+        assert "nofile" in properties["limits"]["propertyNames"]["enum"]
+        assert properties["stop"]["items"]["minItems"] == 2
+        assert properties["ready"] == {"$ref": "#/$defs/ReadyTable"}
+    assert tables["ConfigurationFile"]["properties"]["sockets"]["propertyNames"]
+    assert tables["ReadyTable"]["properties"]["interval"]["default"] == "1s"
+
+
 def test_the_defaults_of_the_page_are_the_defaults_of_the_loader(site: Site) -> None:
     """Writing every default into the file changes nothing."""
     written = "".join(f"{key.name} = {_toml(key.default)}\n" for key in keys_of(ProgramTable) if key.default)
