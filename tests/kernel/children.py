@@ -145,8 +145,9 @@ def _bury_the_rest() -> None:
     """End what a test that failed has left: the next one shall not suffer for it."""
     for member in Snapshot.take().descendants(os.getpid()):
         os.kill(member.pid, signal.SIGKILL)
-    for pid in our_children():
-        os.waitpid(pid, 0)
+    while left := our_children():  # those of the dead come to us, where we are a subreaper
+        for pid in left:
+            os.waitpid(pid, 0)
 
 
 async def until(true: Callable[[], object]) -> None:

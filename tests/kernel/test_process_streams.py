@@ -78,7 +78,7 @@ async def test_chunks_are_written_in_order_as_one() -> None:
 
 @in_loop
 async def test_the_descriptors_can_be_asked() -> None:
-    """fileno and descriptor, while open and after; KeyError for what never was."""
+    """The numbers, by fileno and descriptor, while open and after; KeyError for what never was."""
     recorder = Recorder()
     process = start(["cat"], recorder)
     assert process.fileno() == process.descriptor(1).fileno() >= 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import errno
 import fcntl
 import json
 import os
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from procd.process import NULL, Credentials, Limit, Reaper, Settings, exact, plain, stdlib
+from procd.errors import SpawnError
+from procd.process import NULL, Credentials, Limit, Reaper, Settings, exact, plain, stdlib, syscalls
 from procd.process import spawn as choice
 from tests.kernel.children import NOBODY, Recorder, in_loop, needs_root, program, start
 
@@ -278,3 +280,74 @@ async def test_a_signal_between_fork_and_exec_does_not_reach_our_loop() -> None:
     assert seen == []
     loop.remove_signal_handler(signal.SIGUSR1)
     assert Reaper.of(loop) is recorder.process._reaper
+
+
+@pytest.mark.parametrize("settings", [Settings(), Settings(nice=0)], ids=["plain", "exact"])
+@pytest.mark.usefixtures("ugly_parent")
+def test_an_old_kernel_closes_descriptors_one_by_one(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without close_range, or where a sandbox forbids it; descriptors that are not in the map too."""
+
+    def missing(first: int, last: int = 0) -> None:
+        raise OSError(errno.ENOSYS, f"no close_range for {first} to {last}")
+
+    @in_loop
+    async def test() -> None:
+        monkeypatch.setattr(syscalls, "close_range_on_exec", missing)
+        seen = await view(settings)
+        assert seen["descriptors"] == [0, 1, 2]
+        recorder = Recorder()
+        start("ls /proc/self/fd >&5", recorder, settings=settings, child_fds={5: "r"})
+        await recorder.until_ended()
+        # ls opens the directory at the lowest free number, which is 0.
+        assert recorder.output[5].split() in ([b"0", b"1", b"5"], [b"0", b"1", b"3", b"5"])
+
+    test()
+
+
+@in_loop
+async def test_descriptors_that_cannot_be_sealed_stop_the_spawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any other error than a missing call fails closed."""
+
+    def failing(first: int) -> None:
+        raise OSError(errno.ENOMEM, str(first))
+
+    monkeypatch.setattr(syscalls, "close_range_on_exec", failing)
+    for settings in (Settings(), Settings(nice=0)):
+        with pytest.raises(SpawnError) as caught:
+            start("true", settings=settings)
+        assert (caught.value.stage, caught.value.errno) == ("descriptors", errno.ENOMEM)
+
+
+@in_loop
+async def test_without_a_way_back_the_parent_does_not_leave_its_directory(
+    monkeypatch: pytest.MonkeyPatch, ways: list[str]
+) -> None:
+    """Then the child changes it itself."""
+
+    def refuse(fd: int) -> None:
+        raise PermissionError(errno.EACCES, str(fd))
+
+    monkeypatch.setattr(os, "fchdir", refuse)
+    seen = await view(Settings(directory="/usr", sole_thread=True))
+    assert seen["directory"] == "/usr"
+    assert ways == ["plain", "exact"]
+
+
+def test_a_child_may_have_a_descriptor_above_its_own_limit(ways: list[str]) -> None:
+    """It is put there before the limit is set, which only the exact way can do."""
+    limit = Limit(resource.RLIMIT_NOFILE, 64, HARD)
+
+    @in_loop
+    async def test() -> None:
+        recorder = Recorder()
+        settings = Settings(limits=(limit,), sole_thread=True)
+        start(["bash", "-c", "ulimit -n; cat <&100"], recorder, settings=settings, child_fds={1: "r", 100: "w"})
+        recorder.process.write_to_child(100, b"above\n")
+        recorder.process.close_child_fd(100)
+        await recorder.until_ended()
+        assert recorder.out == b"64\nabove\n"
+        assert ways == ["plain", "exact"]
+
+    test()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import termios
 
 import pytest
 
@@ -131,3 +133,20 @@ async def test_it_belongs_to_the_user_of_the_child() -> None:
     await recorder.until_ended()
     assert recorder.out == b"%d\nagain\n" % NOBODY
     assert os.getuid() == 0
+
+
+@in_loop
+async def test_a_terminal_that_cannot_be_made_leaves_nothing_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Stage terminal; descriptors are counted after each test."""
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no more terminals")
+
+    for module, name in ((os, "openpty"), (termios, "tcsetwinsize")):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, fail)
+            with pytest.raises(SpawnError) as caught:
+                start("true", terminal=Terminal())
+        assert (caught.value.stage, caught.value.errno) == ("terminal", errno.ENOSPC)

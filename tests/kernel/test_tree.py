@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -49,9 +50,11 @@ async def test_children_are_found_after_their_parents() -> None:
     members = Snapshot.take().members(process.pid)
     assert members[0].pid == process.pid
     assert [member.parent for member in members[1:]] == [member.pid for member in members[:-1]]
-    assert Snapshot.take().descendants(process.pid) == members[1:]
-    assert Snapshot.take().descendants(os.getpid()) == members
-    assert set(members) == set(await kill_tree(process.pid))
+    # By identity: a name changes when its process executes another program.
+    identities = [member.identity for member in members]
+    assert [member.identity for member in Snapshot.take().descendants(process.pid)] == identities[1:]
+    assert [member.identity for member in Snapshot.take().descendants(os.getpid())] == identities
+    assert {member.identity for member in await kill_tree(process.pid)} == set(identities)
     await recorder.until_ended()
 
 
@@ -169,4 +172,46 @@ async def test_an_effort_that_is_cancelled_leaves_no_descriptor() -> None:
     effort.cancel()
     await asyncio.sleep(0)
     process.signal_process("KILL", group=True)
+    await recorder.until_ended()
+
+
+@in_loop
+async def test_a_family_that_forks_too_fast_to_be_frozen_is_killed_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After so many looks nothing is frozen any more."""
+    monkeypatch.setattr(sys.modules[TreeKiller.__module__], "FREEZING_LOOKS", 0)
+    process, recorder = await start_printing(program("forks.py", "4"), OURS)
+    async with asyncio.timeout(BOUND_S):
+        killed = await kill_tree(process.pid, cookie=OURS)
+    assert process.pid in {member.pid for member in killed}
+    await recorder.until_ended()
+    assert Snapshot.take().members(process.pid, OURS) == []
+
+
+@in_loop
+async def test_what_may_not_be_signalled_is_left_and_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rest is ended; the future does not have it."""
+    process, recorder = await start_printing("sleep 1000 & echo x; wait", OURS)
+    await until(lambda: len(Snapshot.take().members(process.pid)) == 2)
+    main, sleeper = Snapshot.take().members(process.pid)
+    send, pidfds = signal.pidfd_send_signal, os.pidfd_open
+
+    def open_marked(pid: int) -> int:
+        pidfd = pidfds(pid)
+        if pid == sleeper.pid:
+            forbidden.add(pidfd)
+        return pidfd
+
+    def send_some(pidfd: int, number: int) -> None:
+        if pidfd in forbidden:
+            raise PermissionError(1, "not yours")
+        send(pidfd, number)
+
+    forbidden: set[int] = set()
+    monkeypatch.setattr(os, "pidfd_open", open_marked)
+    monkeypatch.setattr(signal, "pidfd_send_signal", send_some)
+    async with asyncio.timeout(BOUND_S):
+        assert [member.pid for member in await kill_tree(process.pid)] == [main.pid]
+    os.kill(sleeper.pid, signal.SIGKILL)
     await recorder.until_ended()
