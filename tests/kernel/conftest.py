@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from procd.process import limits, wiring
+from procd.process import Reaper, limits, wiring
 from tests.kernel.children import open_descriptors, our_children
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 @pytest.fixture(autouse=True)
 def nothing_is_left() -> Iterator[None]:
     """No test leaves a descriptor open, or a child, living or dead."""
+    Reaper.become_subreaper()  # what is left of a child that is gone shall not hide below PID 1
     wiring.shared_null()
     limits.hold_descriptors()
     before = open_descriptors()

@@ -89,9 +89,7 @@ async def test_cooked_turns_control_c_into_a_signal_and_raw_does_not() -> None:
 @in_loop
 async def test_closing_it_hangs_up() -> None:
     """The session gets SIGHUP; the halves cannot be closed alone."""
-    process, recorder = start_on_terminal(
-        "trap 'exit 9' HUP; echo x; while :; do sleep 1000 & wait; done", Settings()
-    )
+    process, recorder = start_on_terminal("trap 'exit 9' HUP; echo x; while :; do read y; done", Settings())
     await recorder.until(lambda: recorder.out)
     process.close_stdin()
     process.close_stdout()
