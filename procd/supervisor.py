@@ -25,6 +25,7 @@ from procd.core import Add, Cause, Change, Machine, Remove, Shutdown, State
 from procd.errors import ConfigurationError, Problem
 from procd.output import Logs
 from procd.process import Limit, Reaper
+from procd.process.limits import hold_descriptors
 from procd.quantities import signal_name
 from procd.runtime import Runtime
 from procd.runtime.journal import actor_to_wire
@@ -267,4 +268,6 @@ def _raise_descriptor_limit() -> tuple[Limit, ...]:
     if soft == hard:
         return ()
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    # Low numbers, while there still are some: a spawn needs a few below the limit that it lends to the child.
+    hold_descriptors()
     return (Limit(resource.RLIMIT_NOFILE, soft, hard),)
