@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from procd.config.spec import Output
 from procd.core import Desired, State
 from procd.output import StreamKey
-from procd.runtime.identity import usage
+from procd.runtime.identity import cgroup_usage, usage
 
 if TYPE_CHECKING:
     from procd.config.spec import ProgramSpec
@@ -25,6 +25,8 @@ def record(runtime: Runtime, program: Program) -> dict[str, Any]:
     started_s = program.started_s
     own = runtime.around.own_ids
     life = runtime.life(program.name)
+    if life is not None and life.cgroup is not None:
+        used = cgroup_usage(life.cgroup, used)
     return {
         "name": spec.name,
         "program": spec.program,

@@ -15,6 +15,7 @@ from procd.config.spec import CgroupLimits
 from procd.core import State, Stop
 from procd.process.tree import cgroup_processes
 from procd.runtime.cgroups import OWN, PROGRAMS, Cgroups, settings
+from procd.runtime.record import record
 from tests.kernel.children import in_loop, until
 from tests.world import TEST, World
 
@@ -57,6 +58,8 @@ async def test_a_program_lives_and_dies_in_its_cgroup(tmp_path: Path, delegated:
         main = world.program().pid
         assert main in cgroup_processes(directory)
         assert os.getpid() in cgroup_processes(f"{delegated}/{OWN}")
+        # What its children use is counted, too: /proc/PID/stat of the main process would say nothing of it.
+        await until(lambda: (record(world.runtime, world.program())["cpu_s"] or 0) > 0)
         hidden = set(cgroup_processes(directory)) - {main}
         world.runtime.submit(Stop("web", TEST))
         await world.until_state(State.STOPPED)
