@@ -10,7 +10,7 @@ import os
 from typing import TYPE_CHECKING
 
 from procd.config.problems import Mistake
-from procd.config.spec import LogSpec
+from procd.config.spec import LogFormat, LogSpec, OnError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -45,7 +45,16 @@ class LogPaths:
             owner = self._owners.setdefault(self._real(path), (declaration, instance, stream))
             if owner[1:] != (instance, stream):
                 self._report(path, declaration, owner)
-        return LogSpec(path)
+        table = declaration.table.log
+        return LogSpec(
+            path,
+            max_size=table.max_size or None,
+            keep=table.keep,
+            max_age_s=table.max_age,
+            compress=table.compress,
+            format=LogFormat(table.format),
+            on_error=OnError(table.on_error),
+        )
 
     def check_reserved(self, reserved: Iterable[tuple[str, str]]) -> None:
         """Record a problem for each log that is one of these (path, what it is) as well."""

@@ -43,12 +43,38 @@ class BackoffTable(Table, frozen=True):
 class LogTable(Table, frozen=True):
     """The table `log`."""
 
-    not_yet = frozenset({"max_size", "keep", "max_age", "compress", "format", "on_error"})
-
     path: Annotated[
         str | None,
-        key("where output is appended, else `${log_dir}/NAME.log`; stderr of its own goes to `NAME.err.log`"),
+        key(
+            "where output is appended, else `${log_dir}/NAME.log`; stderr of its own goes to `NAME.err.log`",
+            in_place=True,
+        ),
     ] = None
+    max_size: Annotated[
+        Size,
+        key("the file is rotated, at the end of a line, when it has so many bytes; 0: never", in_place=True),
+    ] = default(Size(50 << 20))
+    keep: Annotated[
+        int, Meta(ge=0, le=10_000), key("so many old files stay: `PATH.1`, the newest, and on", in_place=True)
+    ] = 10
+    max_age: Annotated[
+        Span | None, key("the file is also rotated when its first line is so old", in_place=True)
+    ] = None
+    compress: Annotated[bool, key("old files are compressed with gzip: `PATH.1.gz`", in_place=True)] = False
+    format: Annotated[
+        Literal["raw", "timestamp", "json"],
+        key(
+            "as the program wrote it; with the time before each line; or one JSON object for each line",
+            in_place=True,
+        ),
+    ] = "raw"
+    on_error: Annotated[
+        Literal["drop", "block"],
+        key(
+            "while the log cannot be written: drop what comes, count it and say so in the log; or let it wait",
+            in_place=True,
+        ),
+    ] = "drop"
 
 
 class StartLimitTable(Table, frozen=True):

@@ -15,7 +15,7 @@ from procd.config.program_schema import ProgramTable
 from procd.config.schema import ConfigurationFile, SocketTable
 from procd.config.table import NAME_PATTERN, Table, is_table, metadata
 from procd.config.values import SHORTEST_S, Duration, LimitBounds, Mode, Signal, Size, Span, Step
-from procd.quantities import format_duration, signal_name
+from procd.quantities import format_duration, format_size, signal_name
 
 _DURATION = {"type": "string", "pattern": r"^[0-9.]+ ?(ms|s|m|h|d)?$"}
 _SIGNAL = {"anyOf": [{"type": "integer", "minimum": 1, "maximum": 64}, {"type": "string"}]}
@@ -124,6 +124,8 @@ def _word(value: object) -> str:
     match value:
         case Duration():
             return format_duration(value)
+        case Size():
+            return format_size(value)
         case Signal():
             return signal_name(value).removeprefix("SIG")
         case Mode():
@@ -142,7 +144,7 @@ def _toml(value: object) -> str:
             return "[" + ", ".join(_toml(item) for item in value) + "]"
         case dict():
             return "{}"
-        case str() | Duration() | Signal() | Mode():
+        case str() | Duration() | Size() | Signal() | Mode():
             return f'"{_word(value)}"'
         case _:
             return str(value)

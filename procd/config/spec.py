@@ -67,11 +67,36 @@ class Credentials:
     shell: str
 
 
+class LogFormat(Enum):
+    """How a line of output stands in its log (key `log.format`)."""
+
+    RAW = "raw"
+    TIMESTAMP = "timestamp"
+    JSON = "json"
+
+
+class OnError(Enum):
+    """What happens to output while its log cannot be written (key `log.on_error`)."""
+
+    DROP = "drop"
+    BLOCK = "block"
+
+
 @dataclass(frozen=True, slots=True)
 class LogSpec:
-    """Where the output of one stream is kept."""
+    """Where the output of one stream is kept, and how.
+
+    The file is rotated when it has `max_size` bytes (None: never for its size) or its oldest byte is
+    `max_age_s` old (None: never for its age); `keep` old ones stay.
+    """
 
     path: str
+    max_size: int | None = 50 << 20
+    keep: int = 10
+    max_age_s: float | None = None
+    compress: bool = False
+    format: LogFormat = LogFormat.RAW
+    on_error: OnError = OnError.DROP
 
 
 class Kind(Enum):

@@ -102,6 +102,7 @@ def test_nothing_changes_between_equal_configurations() -> None:
         ({"max_runtime_s": 5.0}, ("max_runtime",)),
         ({"hooks": Hooks(after_stop=("x",))}, ("hooks",)),
         ({"essential": True}, ("essential",)),
+        ({"stdout_log": LogSpec("/x"), "stderr_log": LogSpec("/y")}, ("log",)),
         (
             {"stop_signal": 2, "autostart": False, "description": "x"},
             ("description", "autostart", "stop_signal"),
@@ -128,7 +129,6 @@ def test_what_procd_decides_changes_in_place(differences: dict[str, Any], keys: 
         ({"stdin": Input.PIPE}, ("stdin",)),
         ({"stdout": Output.NULL}, ("stdout",)),
         ({"stderr": Output.NULL}, ("stderr",)),
-        ({"stdout_log": LogSpec("/x"), "stderr_log": LogSpec("/y")}, ("log",)),
         ({"restart": Restart.NEVER, "umask": 0}, ("umask", "restart")),
         ({"kind": SpecKind.ONESHOT}, ("type",)),
         ({"limits": (ResourceLimit(7, 1, 1),)}, ("limits",)),

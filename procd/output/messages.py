@@ -1,0 +1,111 @@
+"""What the daemon and the logger say to each other: one datagram each, with the descriptors that belong to it.
+
+The channel is a SOCK_SEQPACKET socket pair (unix(7)): messages keep their bounds and their order, and the end
+of one side is noticed by the other.  A message is a MessagePack array whose first element is one of the verbs
+below. A log is named by its *slot*, its place on the board (`board`), which the daemon gives out.  Both sides
+are of one version: the daemon starts the logger.
+"""
+
+from __future__ import annotations
+
+import array
+import socket
+from typing import Any
+
+import msgpack
+
+#: Bytes of one message: far more than any has, and less than the smallest send buffer takes
+#: (net.core.wmem_default).
+MAX_MESSAGE_BYTES = 65536
+#: Descriptors that one message carries; the kernel's bound is 253 (SCM_MAX_FD, unix(7)).
+MAX_FDS = 3
+
+# The daemon says
+
+#: `[BEGIN, pid]` with the board, the read end and the write end of the stash: first, once.
+BEGIN = "begin"
+#: `[OPEN, slot, {program, instance, stream, path, max_size, keep, max_age_s, compress, format, on_error}]`:
+#: keep this log so, from now on.  Again for a slot that is open: what is in its pipes goes the old way first.
+OPEN = "open"
+#: `[ATTACH, slot, pipe, pid]` with a non-blocking read end: what process `pid` writes.  `pipe` is a number that
+#: is never given twice.  The pipes of a slot are emptied in the order in which they came, as far as they can
+#: be.
+ATTACH = "attach"
+#: `[FINISH, slot]`: who wrote to the pipes of this slot is dead.  What is in them now stands in the log before
+#: anything that is attached later; a descendant that still holds one may go on writing.
+FINISH = "finish"
+#: `[DETACH, slot]`: move what is in its pipes, then close them: who writes gets EPIPE.
+DETACH = "detach"
+#: `[FORGET, slot]`: as DETACH, and the log is closed.  Answered by FORGOTTEN; then the slot may be given again.
+FORGET = "forget"
+#: `[WATCH, slot, wanted]`: say GROWN of this log, or do not.
+WATCH = "watch"
+#: `[SYNC, token, [slot, …]]`: answered by SYNCED when what is in these pipes now is in the files.
+SYNC = "sync"
+#: `[ROTATE, token, [slot, …]]`: answered by ROTATED.
+ROTATE = "rotate"
+#: `[WRITE, slot, data]`: append these whole lines as if a program had written them.
+WRITE = "write"
+#: `[GAVE_UP, slot, bytes]`: so much of its output the daemon had to throw away: count it, and mark it in the
+#: log.
+GAVE_UP = "gave up"
+#: `[CLOSE]`: move everything, say CLOSED, and end.
+CLOSE = "close"
+
+# The logger says
+
+#: `[READY]`: it has begun.
+READY = "ready"
+#: `[GROWN, [slot, …]]`: watched logs have grown; the board says how far.  Several turns are told as one.
+GROWN = "grown"
+#: `[ENDED, slot, pipe]`: nobody can write to this pipe any more, and all of it was moved; it is closed.
+ENDED = "ended"
+#: `[TROUBLE, slot, reason]`: the log cannot be written; `[WELL, slot, bytes]`: it can again, and so many bytes
+#: of output were dropped meanwhile.
+TROUBLE = "trouble"
+WELL = "well"
+#: `[ROLLED, slot]`: the file was rotated.
+ROLLED = "rolled"
+FORGOTTEN = "forgotten"
+SYNCED = "synced"
+#: `[ROTATED, token, [[slot, reason], …]]`: an empty reason is success.
+ROTATED = "rotated"
+CLOSED = "closed"
+
+
+def send(channel: socket.socket, message: list[Any], fds: tuple[int, ...] = ()) -> None:
+    """Send one message.
+
+    Raises BlockingIOError when the other side is behind (nothing was sent then), and OSError (EPIPE,
+    ECONNRESET) when it is gone.  The descriptors stay open here.
+    """
+    data = msgpack.packb(message)
+    if len(data) > MAX_MESSAGE_BYTES:
+        raise ValueError(f"a message of {len(data)} bytes is too large for the channel")
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+    channel.sendmsg([data], rights, socket.MSG_NOSIGNAL)
+
+
+def receive(channel: socket.socket) -> tuple[list[Any], list[int]] | None:
+    """Receive one message with its descriptors, which are close-on-exec; None when the other side is gone.
+
+    Raises BlockingIOError when there is none, and OSError (EMFILE) when descriptors that belong to it could not
+    be taken: the message is lost then, with those that came.
+    """
+    fds = array.array("i")
+    data, ancillary, flags, _ = channel.recvmsg(
+        MAX_MESSAGE_BYTES, socket.CMSG_LEN(MAX_FDS * fds.itemsize), socket.MSG_CMSG_CLOEXEC
+    )
+    for level, kind, rights in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            fds.frombytes(rights[: len(rights) - len(rights) % fds.itemsize])
+    if flags & socket.MSG_CTRUNC:
+        import errno  # noqa: PLC0415 - on the way of an error only
+        import os  # noqa: PLC0415 - the same
+
+        for fd in fds:
+            os.close(fd)
+        raise OSError(errno.EMFILE, "no room for the descriptors of a message")
+    if not data:
+        return None
+    return msgpack.unpackb(data), fds.tolist()
