@@ -27,9 +27,9 @@ BEGIN = "begin"
 #: `[OPEN, slot, {program, instance, stream, path, max_size, keep, max_age_s, compress, format, on_error}]`:
 #: keep this log so, from now on.  Again for a slot that is open: what is in its pipes goes the old way first.
 OPEN = "open"
-#: `[ATTACH, slot, pipe, pid]` with a non-blocking read end: what process `pid` writes.  `pipe` is a number that
-#: is never given twice.  The pipes of a slot are emptied in the order in which they came, as far as they can
-#: be.
+#: `[ATTACH, slot, pipe, pid, tell]` with a non-blocking read end: what process `pid` writes.  `pipe` is a
+#: number that is never given twice.  The pipes of a slot are emptied in the order in which they came, as far as
+#: they can be.  Answered by BEGUN if `tell`.
 ATTACH = "attach"
 #: `[FINISH, slot]`: who wrote to the pipes of this slot is dead.  What is in them now stands in the log before
 #: anything that is attached later; a descendant that still holds one may go on writing.
@@ -56,6 +56,9 @@ CLOSE = "close"
 
 #: `[READY]`: it has begun.
 READY = "ready"
+#: `[BEGUN, slot, pipe, offset]`: what was left in earlier pipes is moved; the first byte of this one will not
+#: stand before `offset`.
+BEGUN = "begun"
 #: `[GROWN, [slot, …]]`: watched logs have grown; the board says how far.  Several turns are told as one.
 GROWN = "grown"
 #: `[ENDED, slot, pipe]`: nobody can write to this pipe any more, and all of it was moved; it is closed.
