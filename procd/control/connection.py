@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from procd.control.access import CHANGING, Peer, Right, require
-from procd.control.methods import METHODS, Call
+from procd.control.call import Call
+from procd.control.methods import METHODS
 from procd.control.parameters import MAX_NAME_LENGTH, checked
 from procd.control.streams import Streams
 from procd.errors import (

@@ -1,0 +1,71 @@
+"""Methods that only ask: hello, status, wait, why."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from procd import __version__
+from procd.core import State
+from procd.errors import BadRequest, TimedOut
+from procd.runtime.explanation import why as explain
+from procd.runtime.operations import wait_for, wait_until_healthy
+from procd.runtime.record import record
+
+if TYPE_CHECKING:
+    from procd.control.call import Answer, Call
+    from procd.core import Program
+
+PROTOCOL = 1
+
+
+def hello(call: Call, sent: dict[str, Any]) -> Answer:
+    """Say which protocol is spoken, and what the caller may do."""
+    del sent
+    peer = call.peer
+    rights = sorted(right.value for right in peer.rights)
+    you = {"uid": peer.uid, "gid": peer.gid, "pid": peer.pid, "rights": rights}
+    return {"protocol": PROTOCOL, "version": __version__, "pid": os.getpid(), "you": you}
+
+
+def status(call: Call, sent: dict[str, Any]) -> Answer:
+    """Describe programs, each in a record."""
+    programs = call.daemon.runtime.machine.programs
+    return {"programs": [_record(call, programs[name]) for name in call.names(sent)]}
+
+
+def _record(call: Call, program: Program) -> Answer:
+    return record(call.daemon.runtime, program)
+
+
+def why(call: Call, sent: dict[str, Any]) -> Answer:
+    """Explain the state of one program."""
+    return explain(call.daemon.runtime, call.program(sent).name)
+
+
+#: What `wait` can wait for.
+WAITABLE = {
+    "running": frozenset({State.RUNNING}),
+    "stopped": frozenset({State.STOPPED}),
+    "exited": frozenset({State.EXITED, State.FATAL}),
+}
+
+
+async def wait(call: Call, sent: dict[str, Any]) -> Answer:
+    """Answer with its record when a program got somewhere."""
+    program = call.program(sent)
+    wanted, timeout_s = sent["for"], sent.get("timeout")
+    runtime = call.daemon.runtime
+    if wanted != "healthy":
+        arrived = await wait_for(runtime, program.name, WAITABLE[wanted], timeout_s)
+    elif program.spec.health is None:
+        raise BadRequest(f"{program.name} has no health check", "give it a table `health`, or wait for running")
+    else:
+        arrived = await wait_until_healthy(runtime, program.name, timeout_s)
+    if not arrived:
+        raise TimedOut(
+            f"{program.name} is {program.state.value}, and was not {wanted} within {timeout_s:g} s",
+            "`procctl status` shows why",
+            {"record": _record(call, program)},
+        )
+    return _record(call, program)
