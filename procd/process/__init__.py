@@ -8,6 +8,7 @@ docs/how-to/embed-process.md shows.
 from procd.config.spec import Credentials
 from procd.core.outcome import Exit
 from procd.errors import BufferFull, DescriptorClosed, ProcessExitedAlready, SpawnError
+from procd.process.adopted import AdoptedProcess
 from procd.process.credentials import credentials_for
 from procd.process.descriptor import Descriptor, Producer, PullProducer
 from procd.process.kill_tree import TreeKiller, kill_tree
@@ -20,7 +21,7 @@ from procd.process.tree import Member, Snapshot
 from procd.process.wiring import NULL, READ, STDOUT, WRITE, ChildFd
 
 __all__ = [
-    "NULL", "READ", "STDOUT", "WRITE", "BufferFull", "ChildFd", "Credentials", "Descriptor", "DescriptorClosed",
+    "NULL", "READ", "STDOUT", "WRITE", "AdoptedProcess", "BufferFull", "ChildFd", "Credentials", "Descriptor", "DescriptorClosed",
     "Exit", "Limit", "Member", "Process", "ProcessExitedAlready", "ProcessProtocol", "Producer", "PullProducer",
     "Reaper", "Settings", "Snapshot", "SpawnError", "Terminal", "TreeKiller", "credentials_for", "kill_tree",
 ]  # fmt: skip

@@ -58,6 +58,8 @@ class Process:
     `reaper`       who reaps it; by default the one of the loop
     `terminal`     a terminal instead of the three pipes: `write` goes to it, and its output comes as that of
                    descriptor 1.  Its halves cannot be closed alone; `lose_connection` hangs up
+    `before_spawn` is called with our ends, by the child's descriptor, when there is no child yet: whoever is to
+                   outlive us learns of them in time.  What it raises is raised, and there is no process
 
     Raises SpawnError(stage, errno, subject); then no process, no zombie and no descriptor is left.
     """
@@ -82,15 +84,10 @@ class Process:
         settings: Settings = DEFAULT_SETTINGS,
         reaper: Reaper | None = None,
         terminal: Terminal | None = None,
+        before_spawn: Callable[[Mapping[int, int]], None] | None = None,
     ) -> None:
-        self._loop = reactor
+        self._begin(reactor, command, protocol)
         self._reaper = Reaper.of(reactor) if reaper is None else reaper
-        self._descriptors: dict[int, Descriptor] = {}
-        self._open = 0
-        self._ended = False
-        self.command = command
-        self.protocol = protocol
-        self.exit = None
         settings = settle(settings, path, uid, gid)
         credentials = settings.credentials
         variables = encode_environment(environment)
@@ -98,6 +95,8 @@ class Process:
         candidates = find_candidates(command, variables, directory_changes=settings.directory is not None)
         wiring = Wiring(child_fds, terminal, None if credentials is None else credentials.uid)
         try:
+            if before_spawn is not None:
+                before_spawn(wiring.ours)
             self.pid = spawn(
                 Launch(candidates, arguments, variables, tuple(wiring.moves), settings, wiring.terminal)
             )
@@ -108,6 +107,15 @@ class Process:
         self._connect(wiring)
         self._reaper.watch(self.pid, self)
         self._tell(protocol.connection_made, self)
+
+    def _begin(self, loop: asyncio.AbstractEventLoop, command: str | bytes, protocol: ProcessProtocol) -> None:
+        self._loop = loop
+        self._descriptors: dict[int, Descriptor] = {}
+        self._open = 0
+        self._ended = False
+        self.command = command
+        self.protocol = protocol
+        self.exit = None
 
     def _connect(self, wiring: Wiring) -> None:
         """Watch our ends of the pipes; if the loop cannot, there shall be no process either."""
@@ -311,13 +319,16 @@ class Process:
             raise ProcessExitedAlready(f"process {self.pid} was reaped: {self.exit}")
         try:
             if not group:
-                os.kill(self.pid, number)
+                self._send(number)
             elif os.getpgid(self.pid) == self.pid:
                 os.killpg(self.pid, number)
             else:
                 raise ValueError(f"process {self.pid} is in a process group that is not its own")
         except ProcessLookupError as error:
             raise ProcessExitedAlready(f"process {self.pid} was reaped by somebody else") from error
+
+    def _send(self, number: int) -> None:
+        os.kill(self.pid, number)
 
     # What is told to us: by the reaper, and by the descriptors
 
