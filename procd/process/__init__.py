@@ -21,7 +21,8 @@ from procd.process.tree import Member, Snapshot
 from procd.process.wiring import NULL, READ, STDOUT, WRITE, ChildFd
 
 __all__ = [
-    "NULL", "READ", "STDOUT", "WRITE", "AdoptedProcess", "BufferFull", "ChildFd", "Credentials", "Descriptor", "DescriptorClosed",
-    "Exit", "Limit", "Member", "Process", "ProcessExitedAlready", "ProcessProtocol", "Producer", "PullProducer",
-    "Reaper", "Settings", "Snapshot", "SpawnError", "Terminal", "TreeKiller", "credentials_for", "kill_tree",
+    "NULL", "READ", "STDOUT", "WRITE", "AdoptedProcess", "BufferFull", "ChildFd", "Credentials", "Descriptor",
+    "DescriptorClosed", "Exit", "Limit", "Member", "Process", "ProcessExitedAlready", "ProcessProtocol",
+    "Producer", "PullProducer", "Reaper", "Settings", "Snapshot", "SpawnError", "Terminal", "TreeKiller",
+    "credentials_for", "kill_tree",
 ]  # fmt: skip

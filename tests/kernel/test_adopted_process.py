@@ -26,6 +26,7 @@ class Foreign:
         os.close(their_out)
 
     def adopt(self, recorder: Recorder) -> AdoptedProcess:
+        """Make it one of ours."""
         ends = {0: (self.to, "w"), 1: (self.come, "r")}
         pidfd = os.pidfd_open(self.pid)
         return AdoptedProcess(asyncio.get_running_loop(), self.pid, pidfd, "cat", recorder, ends)
@@ -34,7 +35,11 @@ class Foreign:
         """Do what its parent does."""
         os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
         process.exiting()
-        process.reaped(outcome_of(os.waitpid(self.pid, 0)[1]))
+        process.reaped(outcome_of(self.reap()))
+
+    def reap(self) -> int:
+        """Its wait status."""
+        return os.waitpid(self.pid, 0)[1]
 
 
 @in_loop
@@ -76,7 +81,7 @@ async def test_a_process_that_its_parent_has_reaped_unnoticed_is_not_signalled()
     foreign, recorder = Foreign(), Recorder()
     process = foreign.adopt(recorder)
     os.kill(foreign.pid, signal.SIGKILL)
-    os.waitpid(foreign.pid, 0)
+    foreign.reap()
     with pytest.raises(ProcessExitedAlready):
         process.signal_process("TERM")
     process.reap_process()
