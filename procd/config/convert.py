@@ -13,7 +13,7 @@ import msgspec
 from msgspec import inspect
 
 from procd.config.problems import did_you_mean, quoted
-from procd.config.table import Table
+from procd.config.table import Table, table_in
 from procd.config.values import decode
 
 if TYPE_CHECKING:
@@ -79,13 +79,25 @@ class _Check:
 
     def keep(self, value: object, annotation: Any, place: Place) -> object:  # noqa: ANN401 - a type expression
         """What of the value is right: all of a scalar or array, the good entries of a table, or _NOTHING."""
-        if isinstance(annotation, type) and issubclass(annotation, Table):
-            return without_mistakes(value, annotation, place, self._problems)
+        table = table_in(annotation)
+        if table is annotation and table is not None:
+            return without_mistakes(value, table, place, self._problems)
+        if table is not None:
+            return self._tables(value, table, place)
         expected = _bare(inspect.type_info(annotation))
         values = _value_type(expected)
         if values is not None and isinstance(value, dict):
             return {key: item for key, item in value.items() if self._is_right(item, values, place / key)}
         return value if self._is_right(value, expected, place) else _NOTHING
+
+    def _tables(self, value: object, table: type[Table], place: Place) -> object:
+        if not isinstance(value, list):
+            what = f"{quoted(value)} is not an array of tables"
+            self._problems.add(place, what, f"write [[{place.key}]] and its keys below it")
+            return _NOTHING
+        return [
+            without_mistakes(item, table, place / index, self._problems) for index, item in enumerate(value)
+        ]
 
     def _is_right(self, value: object, expected: inspect.Type, place: Place) -> bool:
         """Whether the value fits; records a problem for each part that does not."""

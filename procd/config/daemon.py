@@ -10,6 +10,8 @@ import os
 from typing import TYPE_CHECKING
 
 from procd.config import places
+from procd.config.accounts import group_id
+from procd.config.allow import rules_of
 from procd.config.convert import checked
 from procd.config.expansion import expand
 from procd.config.logs import resolved_path
@@ -17,10 +19,12 @@ from procd.config.problems import Mistake
 from procd.config.schema import ControlTable, DaemonTable
 from procd.config.sockets import require_socket_path
 from procd.config.spec import DaemonSpec
+from procd.config.values import Mode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from procd.config.access import Rule
     from procd.config.document import Place
     from procd.config.problems import Problems
 
@@ -49,6 +53,11 @@ class DaemonTables:
         state_dir = self._directory("state_dir", daemon.state_dir, places.state_dir)
         log_dir = self._directory("log_dir", daemon.log_dir, places.log_dir)
         timeout = daemon.shutdown_timeout
+        group = self._group()
+        mode = self._control.mode
+        if mode is None and self._control.group is not None:
+            # To give the socket to a group is to let it connect.
+            mode = Mode(0o660)
         return DaemonSpec(
             runtime_dir=runtime_dir,
             state_dir=state_dir,
@@ -58,8 +67,38 @@ class DaemonTables:
             shutdown_timeout_s=None if timeout is None else float(timeout),
             max_concurrent_starts=daemon.max_concurrent_starts,
             socket=self._socket(runtime_dir, check_files=check_files),
-            socket_mode=int(self._control.mode),
+            socket_mode=0o600 if mode is None else int(mode),
+            socket_group=group,
+            allow=self._allow(mode),
         )
+
+    def _group(self) -> int | None:
+        written = self._control.group
+        if written is None:
+            return None
+        place = self._place / "control" / "group"
+        try:
+            group = group_id(written)
+        except Mistake as mistake:
+            self._problems.add_mistake(place, mistake)
+            return None
+        if self._uid != 0 and self._uid == os.geteuid() and group not in {os.getgid(), *os.getgroups()}:
+            what = f"procd does not run as root and is not in the group {written}"
+            self._problems.add(place, what, "run procd as root, or name a group that it is in")
+        return group
+
+    def _allow(self, mode: Mode | None) -> tuple[Rule, ...]:
+        """The rules; somebody must be able to connect whom they are for."""
+        place = self._place / "control"
+        rules = rules_of(self._control.allow, place / "allow", self._problems)
+        others = [rule for rule in rules if rule.everybody or rule.gids or rule.uids - {0, self._uid}]
+        if others and not (mode or 0) & 0o022:
+            self._problems.add(
+                place / ("allow" if mode is None else "mode"),
+                f"nobody else can open a socket with mode {mode or 0o600:04o}, whatever the rules allow",
+                'add group = "NAME" to [control] to open it to that group, or mode = "0666": the rules decide',
+            )
+        return rules
 
     def _directory(self, key: str, written: str | None, default: Callable[..., str]) -> str:
         place = self._place / "daemon" / key

@@ -25,13 +25,13 @@ class Kind(Enum):
     ADD = "add"
     REMOVE = "remove"
     RESTART = "restart"
-    UPDATE = "update"  # in place: the process goes on
+    UPDATE = "update"  # in place: the process goes on; of a table of procd's own: in force at once
     DAEMON = "daemon"  # a table of procd's own: it takes effect when procd itself is restarted
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One change: of an instance by its name, or (DAEMON) of a table, whose name is `[daemon]` or `[control]`.
+    """One change: of an instance by its name, or of a table, whose name is `[daemon]` or `[control]`.
 
     `keys` are the keys of the configuration that differ, in the order of the documentation; none for an
     instance that comes or goes.
@@ -86,6 +86,9 @@ def _is_told_of(old: ProgramSpec, new: ProgramSpec) -> bool:
 
 _IN_PLACE = frozenset(key.name.partition(".")[0] for key in keys_of(ProgramTable) if key.in_place)
 
+_IN_FORCE_AT_ONCE = frozenset(key.name.partition(".")[0] for key in keys_of(ControlTable) if key.in_place)
+"""Keys of procd's own tables that a reload changes."""
+
 _RENAMED = {
     "kind": "type",
     "stop_steps": "stop",
@@ -94,6 +97,7 @@ _RENAMED = {
     "stdout_log": "log",
     "stderr_log": "log",
     "socket_mode": "mode",
+    "socket_group": "group",
 }
 """Fields of the specs whose keys are called otherwise; the rest differ by their unit at most."""
 
@@ -155,8 +159,10 @@ def _daemon_changes(old: DaemonSpec, new: DaemonSpec) -> list[Change]:
     keys = _in_order({key_of_field(name) for name in names})
     control = tuple(key for key in keys if key in _CONTROL_KEYS)
     daemon = tuple(key for key in keys if key not in _CONTROL_KEYS)
-    return [
-        Change(name, Kind.DAEMON, differing)
-        for name, differing in (("[daemon]", daemon), ("[control]", control))
-        if differing
-    ]
+    changes = []
+    for name, differing in (("[daemon]", daemon), ("[control]", control)):
+        at_once = tuple(key for key in differing if key in _IN_FORCE_AT_ONCE)
+        later = tuple(key for key in differing if key not in _IN_FORCE_AT_ONCE)
+        changes += [Change(name, Kind.UPDATE, at_once)] if at_once else []
+        changes += [Change(name, Kind.DAEMON, later)] if later else []
+    return changes

@@ -13,7 +13,7 @@ import msgspec
 from procd.config.limits import RESOURCES
 from procd.config.program_schema import ProgramTable
 from procd.config.schema import ConfigurationFile, SocketTable
-from procd.config.table import NAME_PATTERN, Table, is_table, metadata
+from procd.config.table import NAME_PATTERN, Table, metadata, table_in
 from procd.config.values import SHORTEST_S, Duration, LimitBounds, Mode, Signal, Size, Span, Step
 from procd.quantities import format_duration, format_size, signal_name
 
@@ -54,8 +54,9 @@ def keys_of(kind: type[Table]) -> list[Key]:
     """The keys of a table, with those of the tables within it (`log.path`)."""
     found = []
     for field in msgspec.structs.fields(kind):
-        if is_table(field.type):
-            inner = keys_of(field.type)
+        table = table_in(field.type)
+        if table is not None:
+            inner = keys_of(table)
             found += [
                 Key(f"{field.name}.{key.name}", key.default, key.description, key.in_place) for key in inner
             ]
@@ -87,8 +88,9 @@ def _tables(kind: type[Table]) -> set[type[Table]]:
     """The table itself, and every table in it."""
     found = {kind}
     for field in msgspec.structs.fields(kind):
-        if is_table(field.type):
-            found |= _tables(field.type)
+        table = table_in(field.type)
+        if table is not None:
+            found |= _tables(table)
     return found
 
 

@@ -12,7 +12,7 @@ from msgspec import Meta, field
 
 from procd.config.program_schema import ProgramTable
 from procd.config.table import Table, default, key
-from procd.config.values import Duration, Mode
+from procd.config.values import Duration, Mode  # noqa: TC001 - msgspec looks the annotations up
 
 
 class DaemonTable(Table, frozen=True):
@@ -40,15 +40,48 @@ class DaemonTable(Table, frozen=True):
     ] = None
 
 
+Action: TypeAlias = Literal[
+    "read", "operate", "all",
+    "status", "logs", "events", "start", "stop", "restart", "signal", "rotate", "write", "attach",
+    "run", "run-as", "reload", "upgrade", "shutdown",
+]  # fmt: skip
+"""A right, or a set of them (`access.SETS`)."""
+
+
+class AllowTable(Table, frozen=True):
+    """A table `[[control.allow]]`."""
+
+    users: Annotated[
+        tuple[str | int, ...],
+        key('whom it allows something: names or numbers of users, `"*"` for everybody', in_place=True),
+    ] = ()
+    groups: Annotated[
+        tuple[str | int, ...],
+        key("and members of these groups, names or numbers", in_place=True),
+    ] = ()
+    programs: Annotated[
+        tuple[str, ...],
+        key(
+            "on which programs: patterns as `procctl` takes them (`web`, `web@1`, `web*`, `app:`)",
+            in_place=True,
+        ),
+    ] = ("*",)
+    actions: Annotated[
+        tuple[Action, ...],
+        key("what: rights and sets of them, see below", in_place=True),
+    ] = ()
+
+
 class ControlTable(Table, frozen=True):
     """The table `[control]`."""
 
-    not_yet = frozenset({"group", "allow"})
-
     socket: Annotated[str | None, key("the path of the socket for `procctl`; at most 107 bytes")] = None
-    mode: Annotated[Mode, key("the permissions of the socket, an octal number in quotes")] = default(
-        Mode(0o600)
-    )
+    mode: Annotated[
+        Mode | None,
+        key("the permissions of the socket, an octal number in quotes, else `0600`, or `0660` with a `group`"),
+    ] = None
+    group: Annotated[str | int | None, key("the group of the socket, a name or a number")] = None
+    allow: tuple[AllowTable, ...] = ()
 
 
 class SocketTable(Table, frozen=True):

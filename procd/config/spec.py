@@ -9,6 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from procd.config.access import Rule
 
 
 class Restart(Enum):
@@ -320,6 +324,9 @@ class DaemonSpec:
     max_concurrent_starts: int | None = None
     socket: str
     socket_mode: int = 0o600
+    #: None: that of procd.
+    socket_group: int | None = None
+    allow: tuple[Rule, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -62,6 +62,13 @@ def is_table(annotation: Any) -> bool:  # noqa: ANN401 - a type expression
     return isinstance(annotation, type) and issubclass(annotation, Table)
 
 
+def table_in(annotation: Any) -> type[Table] | None:  # noqa: ANN401 - a type expression
+    """The table that a field is, or is an array of (`[[control.allow]]`)."""
+    if getattr(annotation, "__origin__", None) is tuple:
+        annotation = annotation.__args__[0]
+    return annotation if is_table(annotation) else None
+
+
 def joined_keys(kind: type[Table]) -> tuple[str, ...]:
     """The keys of a table that are tables themselves, and joined entry by entry."""
     return tuple(field.name for field in msgspec.structs.fields(kind) if _is_joined(field.type))
