@@ -1,0 +1,35 @@
+"""How a process ended that is not our child to reap, asked of a descriptor for it.
+
+Since Linux 6.15 a pidfd still knows the wait status after whoever is the parent has reaped (PIDFD_GET_INFO with
+PIDFD_INFO_EXIT, ioctl_pidfd(2)).  Older kernels do not tell, and the answer is that nobody knows.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import struct
+from typing import TYPE_CHECKING
+
+from procd.process.reaper import outcome_of
+
+if TYPE_CHECKING:
+    from procd.core.outcome import Exit
+
+#: struct pidfd_info in its first size: the mask, the cgroup, eleven numbers of processes and users, the status.
+_INFO = struct.Struct("=QQ11Ii")
+_INFO_EXIT = 1 << 3
+#: _IOWR(0xFF, 11, struct pidfd_info)
+_GET_INFO = 3 << 30 | _INFO.size << 16 | 0xFF << 8 | 11
+
+
+def exit_of(pidfd: int) -> Exit | None:
+    """How the process of a pidfd ended; None while it is not reaped, and where the kernel does not tell."""
+    request = bytearray(_INFO.size)
+    _INFO.pack_into(request, 0, _INFO_EXIT, *[0] * 13)
+    try:
+        fcntl.ioctl(pidfd, _GET_INFO, request)
+    except OSError:
+        # ENOTTY, EINVAL: an older kernel; ESRCH: it was reaped before anybody had a descriptor for it.
+        return None
+    mask, *_, status = _INFO.unpack(request)
+    return outcome_of(status) if mask & _INFO_EXIT else None
