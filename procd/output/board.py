@@ -30,11 +30,16 @@ _DROPPED = 2
 _CUT = 3
 #: Bytes of output that were taken out of pipes.
 _TAKEN = 4
+#: Of the dropped bytes, those of which a mark in the log tells.
+_MARKED = 5
 
 # Words of the board itself
-#: The slot whose bytes are in the stash, and where its file ended before them.  0: none.
-_STASHED = 0
-_STASHED_AT = 1
+#: The slot that is in the middle of a turn (0: none), the size of its file before it, and who wrote the bytes.
+_TURN = 0
+_TURN_SIZE = 1
+_TURN_PID = 2
+#: Where the words of that slot are kept as they were before the turn: after the last slot.
+_BEFORE = SLOTS * _WORDS
 
 
 class Board:
@@ -45,14 +50,14 @@ class Board:
     def __init__(self, fd: int) -> None:
         """Map a board that was made."""
         self.fd = fd
-        self._map = mmap.mmap(fd, SLOTS * _BYTES)
+        self._map = mmap.mmap(fd, (SLOTS + 1) * _BYTES)
         self._words = memoryview(self._map).cast("Q")
 
     @classmethod
     def make(cls) -> Board:
         """Make one, all zero.  Raises OSError."""
         fd = os.memfd_create("procd-logs", os.MFD_CLOEXEC)
-        os.ftruncate(fd, SLOTS * _BYTES)
+        os.ftruncate(fd, (SLOTS + 1) * _BYTES)
         return cls(fd)
 
     def clear(self, slot: int) -> None:
@@ -98,16 +103,41 @@ class Board:
         if cut:
             self._words[at + _CUT] += cut
 
-    @property
-    def stashed(self) -> tuple[int, int]:
-        """The slot whose bytes are in the stash, and the size of its file before them; slot 0: nobody's."""
-        return self._words[_OWN + _STASHED], self._words[_OWN + _STASHED_AT]
+    def unmarked(self, slot: int) -> int:
+        """Dropped bytes of which no mark in the log tells yet."""
+        at = slot * _WORDS
+        return self._words[at + _DROPPED] - self._words[at + _MARKED]
 
-    @stashed.setter
-    def stashed(self, value: tuple[int, int]) -> None:
-        # The size first: as soon as a slot stands there, it counts.
-        self._words[_OWN + _STASHED_AT] = value[1]
-        self._words[_OWN + _STASHED] = value[0]
+    def mark(self, slot: int) -> None:
+        """A mark in the log tells of all that was dropped so far."""
+        at = slot * _WORDS
+        self._words[at + _MARKED] = self._words[at + _DROPPED]
+
+    # A turn in which bytes pass through the memory of the logger can be killed anywhere in between: then it is
+    # undone, and done again with what is in the stash.
+
+    def begin(self, slot: int, size: int, pid: int) -> None:
+        """Begin such a turn: the file of this slot has so many bytes, and what comes was written by `pid`."""
+        words, at = self._words, slot * _WORDS
+        words[_BEFORE : _BEFORE + _WORDS] = words[at : at + _WORDS]
+        words[_TURN_SIZE] = size
+        words[_TURN_PID] = pid
+        # Last: as soon as a slot stands there, all of it counts.
+        words[_TURN] = slot
+
+    def commit(self) -> None:
+        """The turn is done: what may still be in the stash is in the file, or is counted as dropped."""
+        self._words[_TURN] = 0
+
+    @property
+    def interrupted(self) -> tuple[int, int, int]:
+        """The slot whose turn was not done (0: none), the size of its file before, and who wrote the bytes."""
+        return self._words[_TURN], self._words[_TURN_SIZE], self._words[_TURN_PID]
+
+    def undo(self) -> None:
+        """Count for the interrupted slot as before its turn; the turn is begun still."""
+        at = self._words[_TURN] * _WORDS
+        self._words[at : at + _WORDS] = self._words[_BEFORE : _BEFORE + _WORDS]
 
     def close(self) -> None:
         """Let go of the memory."""

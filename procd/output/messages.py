@@ -34,7 +34,8 @@ ATTACH = "attach"
 #: `[FINISH, slot]`: who wrote to the pipes of this slot is dead.  What is in them now stands in the log before
 #: anything that is attached later; a descendant that still holds one may go on writing.
 FINISH = "finish"
-#: `[DETACH, slot]`: move what is in its pipes, then close them: who writes gets EPIPE.
+#: `[DETACH, slot]`: move what is in its pipes, then close them: who writes gets EPIPE.  Answered by an
+#: ENDED for each.
 DETACH = "detach"
 #: `[FORGET, slot]`: as DETACH, and the log is closed.  Answered by FORGOTTEN; then the slot may be given again.
 FORGET = "forget"
@@ -61,7 +62,8 @@ READY = "ready"
 BEGUN = "begun"
 #: `[GROWN, [slot, …]]`: watched logs have grown; the board says how far.  Several turns are told as one.
 GROWN = "grown"
-#: `[ENDED, slot, pipe]`: nobody can write to this pipe any more, and all of it was moved; it is closed.
+#: `[ENDED, slot, pipe]`: nobody can write to this pipe any more, or it was detached; all of it was moved,
+#: and it is closed here.
 ENDED = "ended"
 #: `[TROUBLE, slot, reason]`: the log cannot be written; `[WELL, slot, bytes]`: it can again, and so many bytes
 #: of output were dropped meanwhile.
