@@ -58,6 +58,12 @@ _capset = _libc.capset
 _capset.argtypes = [ctypes.c_char_p, ctypes.c_char_p]
 _signalfd = _libc.signalfd
 _signalfd.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int]
+_getsockopt = _libc.getsockopt
+_getsockopt.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
+_inotify_init = _libc.inotify_init1
+_inotify_init.argtypes = [ctypes.c_int]
+_inotify_add_watch = _libc.inotify_add_watch
+_inotify_add_watch.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_uint32]
 _syscall = _libc.syscall
 _syscall.restype = ctypes.c_long
 
@@ -89,6 +95,31 @@ def signal_descriptor(number: int) -> int:
     if fd < 0:
         _fail()
     return fd
+
+
+def socket_option(fd: int, level: int, option: int, most_bytes: int) -> bytes:
+    """The value of an option of a socket, of up to `most_bytes` (getsockopt(2)); Python's own takes 1,024."""
+    value = ctypes.create_string_buffer(most_bytes)
+    size = ctypes.c_uint32(most_bytes)
+    if _getsockopt(fd, level, option, value, ctypes.byref(size)) < 0:
+        _fail()
+    return value.raw[: size.value]
+
+
+def inotify() -> int:
+    """A descriptor on which the kernel tells what happens to files that are watched (inotify(7))."""
+    fd: int = _inotify_init(os.O_NONBLOCK | os.O_CLOEXEC)
+    if fd < 0:
+        _fail()
+    return fd
+
+
+def inotify_watch(fd: int, path: str, events: int) -> int:
+    """Watch a file for events; the number of the watch, which is given only once."""
+    number: int = _inotify_add_watch(fd, os.fsencode(path), events)
+    if number < 0:
+        _fail()
+    return number
 
 
 def set_io_priority(io_class: int, level: int) -> None:

@@ -8,19 +8,46 @@ from __future__ import annotations
 import difflib
 import re
 from fnmatch import translate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from procd.errors import NoSuchProgram
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from procd.config.spec import ProgramSpec
+    from collections.abc import Callable, Iterable, Mapping
 
 _GLOB = re.compile(r"[*?\[]")
 
 
-def select(patterns: Iterable[str], specs: Mapping[str, ProgramSpec]) -> list[str]:
+class Nameable(Protocol):
+    """What a pattern looks at: a spec, or what is remembered of one."""
+
+    @property
+    def name(self) -> str:
+        """Of the instance."""
+
+    @property
+    def program(self) -> str:
+        """The name in the configuration."""
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Its labels."""
+
+
+def meaning(pattern: str) -> Callable[[Nameable], bool]:
+    """Make the question that a pattern is: whether it means a program."""
+    if pattern == "*":
+        return lambda _: True
+    if pattern.endswith(":"):
+        label = pattern[:-1]
+        return lambda program: label in program.groups
+    if _GLOB.search(pattern):
+        matches = re.compile(translate(pattern)).match
+        return lambda program: bool(matches(program.name) or matches(program.program))
+    return lambda program: pattern in (program.name, program.program)  # noqa: PLR6201 - a set costs more
+
+
+def select(patterns: Iterable[str], specs: Mapping[str, Nameable]) -> list[str]:
     """Names of the instances that the patterns mean, each once, in the order of `specs`.
 
     Raises NoSuchProgram for the first pattern that means none, with the nearest name as its hint.
@@ -35,20 +62,16 @@ def select(patterns: Iterable[str], specs: Mapping[str, ProgramSpec]) -> list[st
     return [name for name in specs if name in chosen] if len(chosen) != len(specs) else list(specs)
 
 
-def _matches(pattern: str, specs: Mapping[str, ProgramSpec]) -> list[str]:
+def _matches(pattern: str, specs: Mapping[str, Nameable]) -> list[str]:
     if pattern in specs:
         return [pattern]
     if pattern == "*":
         return list(specs)
-    if pattern.endswith(":"):
-        return [name for name, spec in specs.items() if pattern[:-1] in spec.groups]
-    if _GLOB.search(pattern):
-        glob = re.compile(translate(pattern))
-        return [name for name, spec in specs.items() if glob.match(name) or glob.match(spec.program)]
-    return [name for name, spec in specs.items() if spec.program == pattern]
+    means = meaning(pattern)
+    return [name for name, spec in specs.items() if means(spec)]
 
 
-def _nothing_matches(pattern: str, specs: Mapping[str, ProgramSpec]) -> NoSuchProgram:
+def _nothing_matches(pattern: str, specs: Mapping[str, Nameable]) -> NoSuchProgram:
     if pattern.endswith(":"):
         known = sorted({label for spec in specs.values() for label in spec.groups})
         what = f"no program has the label {pattern[:-1]!r}"
