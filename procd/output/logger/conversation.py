@@ -1,0 +1,172 @@
+"""What the daemon asks of the logger, and what it is told: `procd.output.messages`, carried out."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from procd.output import messages
+from procd.output.board import Board
+from procd.output.logger.log import Log, World
+from procd.output.logger.loop import READABLE, WRITABLE, Loop
+from procd.output.logger.pace import Pace
+from procd.output.logger.stash import Stash
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+#: Messages that are taken before the pipes get their turn.
+MESSAGES_A_ROUND = 64
+#: The daemon is not told more often than this that logs have grown.
+GROWN_S = 0.01
+#: Slots in one message: it has to stay far below its bound.
+SLOTS_A_MESSAGE = 4096
+
+
+class Conversation:
+    """The logs, and the channel through which the daemon speaks of them."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+        self._queue: deque[list[Any]] = deque()
+        self._loop = Loop()
+        self._pace = Pace(self._loop)
+        self._loop.between = self._between
+        self._logs: dict[int, Log] = {}
+        self._told = 0.0
+        self._tell_again = False
+        self._alone = False
+        self._world: World
+        self._verbs: dict[str, Callable[..., None]] = {
+            messages.BEGIN: self._begin,
+            messages.OPEN: self._open,
+            messages.ATTACH: self._attach,
+            messages.FINISH: self._finish,
+            messages.DETACH: self._detach,
+            messages.FORGET: self._forget,
+            messages.WATCH: self._watch,
+            messages.SYNC: self._sync,
+            messages.CLOSE: self._close,
+        }
+
+    def run(self) -> None:
+        """Serve until it is over."""
+        self._loop.watch(self._channel.fileno(), READABLE, self._listen)
+        self._loop.run()
+
+    def _between(self) -> bool:
+        busy = self._pace.look()
+        if self._logs and self._world.grown:
+            self._tell_growth()
+        if self._alone and not any(log.pipes for log in self._logs.values()):
+            self._loop.over = True
+        return busy
+
+    # What we hear
+
+    def _listen(self) -> None:
+        for _ in range(MESSAGES_A_ROUND):
+            try:
+                received = messages.receive(self._channel)
+            except BlockingIOError:
+                return
+            except ConnectionError:
+                received = None
+            if received is None:
+                self._be_alone()
+                return
+            (verb, *arguments), fds = received
+            self._verbs[verb](*arguments, *fds)
+            if self._loop.over:
+                return
+
+    def _be_alone(self) -> None:
+        """The daemon is gone: whoever still writes is heard to the end."""
+        self._alone = True
+        self._loop.unwatch(self._channel.fileno())
+        self._queue.clear()
+
+    def _begin(self, _pid: int, board: int, stash_read: int, stash_write: int) -> None:
+        self._world = World(self._loop, self._pace, Board(board), Stash(stash_read, stash_write), self.say)
+        self.say([messages.READY])
+
+    def _open(self, slot: int, spec: dict[str, Any]) -> None:
+        log = self._logs.get(slot)
+        if log is None:
+            log = self._logs[slot] = Log(self._world, slot)
+        log.open(spec)
+
+    def _attach(self, slot: int, number: int, pid: int, tell: bool, fd: int) -> None:  # noqa: FBT001 - a message
+        offset = self._logs[slot].attach(fd, number, pid)
+        if tell:
+            self.say([messages.BEGUN, slot, number, offset])
+
+    def _finish(self, slot: int) -> None:
+        self._logs[slot].drain()
+
+    def _detach(self, slot: int) -> None:
+        self._logs[slot].detach()
+
+    def _forget(self, slot: int) -> None:
+        self._logs.pop(slot).close()
+        self.say([messages.FORGOTTEN, slot])
+
+    def _watch(self, slot: int, wanted: bool) -> None:  # noqa: FBT001 - a message
+        self._logs[slot].watched = wanted
+
+    def _sync(self, token: int, slots: list[int]) -> None:
+        for slot in slots:
+            self._logs[slot].drain()
+        self.say([messages.SYNCED, token])
+
+    def _close(self) -> None:
+        for log in self._logs.values():
+            log.close()
+        self._logs.clear()
+        self.say([messages.CLOSED])
+        self._channel.setblocking(True)
+        self._speak()
+        self._loop.over = True
+
+    # What we say
+
+    def say(self, message: list[Any]) -> None:
+        """Tell the daemon, as soon as it listens."""
+        if self._alone:
+            return
+        self._queue.append(message)
+        if len(self._queue) == 1:
+            self._speak()
+
+    def _speak(self) -> None:
+        try:
+            while self._queue:
+                messages.send(self._channel, self._queue[0])
+                self._queue.popleft()
+        except BlockingIOError:
+            self._loop.watch(self._channel.fileno(), READABLE | WRITABLE, self._heard)
+        except ConnectionError:
+            self._queue.clear()
+
+    def _heard(self) -> None:
+        self._loop.watch(self._channel.fileno(), READABLE, self._listen)
+        self._speak()
+        self._listen()
+
+    def _tell_growth(self) -> None:
+        """Say which logs have grown, not more often than the daemon has use for it."""
+        now = self._loop.now
+        if now - self._told < GROWN_S:
+            if not self._tell_again:
+                self._tell_again = True
+                self._loop.at(self._told + GROWN_S, self._tell_late)
+            return
+        self._told = now
+        slots = sorted(self._world.grown)
+        self._world.grown.clear()
+        for first in range(0, len(slots), SLOTS_A_MESSAGE):
+            self.say([messages.GROWN, slots[first : first + SLOTS_A_MESSAGE]])
+
+    def _tell_late(self) -> None:
+        self._tell_again = False

@@ -1,0 +1,193 @@
+"""A daemon for the logger: it holds what the real one holds, and starts the logger again when it was killed."""
+
+# ruff: noqa: ANN401 - messages and settings are anything
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from procd.output import messages
+from procd.output.board import Board
+from tests.kernel import children
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+#: Seconds for whatever is waited for.
+BOUND_S = children.BOUND_S
+
+
+def spec(path: Path | str, **changes: Any) -> dict[str, Any]:
+    """A log as OPEN has it: raw, never rotated."""
+    return {
+        "program": "web",
+        "instance": "0",
+        "stream": "stdout",
+        "path": str(path),
+        "max_size": None,
+        "keep": 10,
+        "max_age_s": None,
+        "compress": False,
+        "format": "raw",
+        "on_error": "drop",
+    } | changes
+
+
+class FakeDaemon:
+    """The daemon's side of the channel, blocking, with all that it heard."""
+
+    def __init__(self, wrapper: tuple[str, ...] = ()) -> None:
+        self._wrapper = wrapper
+        self.board = Board.make()
+        self.stash = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        #: What every new logger is told: slot → spec, and pipe → (slot, read end, pid).
+        self.specs: dict[int, dict[str, Any]] = {}
+        self.pipes: dict[int, tuple[int, int, int]] = {}
+        self.watched: set[int] = set()
+        self.heard: list[list[Any]] = []
+        self._next_pipe = 1
+        self._token = 0
+        self.start()
+
+    def start(self) -> None:
+        """Start a logger and tell it everything."""
+        self.channel, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        command = [*self._wrapper, sys.executable, "-m", "procd.output.logger"]
+        actions = [(os.POSIX_SPAWN_DUP2, other.fileno(), 3)]
+        self.pid = os.posix_spawnp(command[0], command, os.environ, file_actions=actions)
+        self._status: int | None = None
+        other.close()
+        messages.send(
+            self.channel, [messages.BEGIN, os.getpid()], (self.board.fd, self.stash[0], self.stash[1])
+        )
+        for slot, log in self.specs.items():
+            self.say([messages.OPEN, slot, log])
+            if slot in self.watched:
+                self.say([messages.WATCH, slot, True])
+        for pipe, (slot, read_end, pid) in self.pipes.items():
+            self.say([messages.ATTACH, slot, pipe, pid, False], read_end)
+
+    def say(self, message: list[Any], *fds: int) -> None:
+        """Tell the logger."""
+        try:
+            messages.send(self.channel, message, fds)
+        except ConnectionError:
+            self.wait()
+
+    def open(self, slot: int, log: dict[str, Any]) -> None:
+        """Keep a log so."""
+        self.specs[slot] = log
+        self.say([messages.OPEN, slot, log])
+
+    def attach(self, slot: int, *, pid: int = 4711, tell: bool = False) -> int:
+        """Attach a new pipe; returns its write end."""
+        read_end, write_end = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(read_end, False)
+        number, self._next_pipe = self._next_pipe, self._next_pipe + 1
+        self.pipes[number] = (slot, read_end, pid)
+        self.say([messages.ATTACH, slot, number, pid, tell], read_end)
+        return write_end
+
+    def hear(self, timeout_s: float = 0.0) -> bool:
+        """Hear what the logger says; returns whether there was something."""
+        ready, _, _ = select.select([self.channel], [], [], timeout_s)
+        if not ready:
+            return False
+        try:
+            received = messages.receive(self.channel)
+        except ConnectionError:
+            received = None
+        if received is None:
+            return False
+        message, _ = received
+        self.heard.append(message)
+        if message[0] == messages.ENDED:
+            os.close(self.pipes.pop(message[2])[1])
+        return True
+
+    def until(self, fact: Callable[[], object]) -> None:
+        """Listen until something is so."""
+        deadline = time.monotonic() + BOUND_S
+        while not fact():
+            assert time.monotonic() < deadline, f"not in time; heard {self.heard[-10:]}"
+            assert self.ended() is None, f"the logger ended with status {self._status}"
+            self.hear(0.02)
+        while self.hear():
+            pass
+
+    def hears(self, *start: Any) -> list[Any]:
+        """Listen until a message that begins so came; returns the last one, and forgets those before."""
+        found: list[list[Any]] = []
+
+        def came() -> bool:
+            found[:] = [message for message in self.heard if message[: len(start)] == list(start)]
+            return bool(found)
+
+        self.until(came)
+        self.heard.clear()
+        return found[-1]
+
+    def sync(self, *slots: int) -> None:
+        """Wait until what is in the pipes now is in the files."""
+        self._token += 1
+        self.say([messages.SYNC, self._token, list(slots)])
+        self.hears(messages.SYNCED, self._token)
+
+    def rotate(self, *slots: int) -> list[Any]:
+        """Rotate logs; returns [slot, reason] of each."""
+        self._token += 1
+        self.say([messages.ROTATE, self._token, list(slots)])
+        answer: list[Any] = self.hears(messages.ROTATED, self._token)[2]
+        return answer
+
+    def ended(self) -> int | None:
+        """The exit status of the logger, negative for a signal; None while it runs."""
+        if self._status is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self._status = os.waitstatus_to_exitcode(status)
+        return self._status
+
+    def wait(self) -> int:
+        """Wait for the logger to end; returns its exit status."""
+        deadline = time.monotonic() + BOUND_S
+        while (status := self.ended()) is None:
+            assert time.monotonic() < deadline, "the logger did not end"
+            time.sleep(0.001)
+        return status
+
+    def kill(self) -> None:
+        """Kill the logger in the middle of whatever it does, and start another."""
+        os.kill(self.pid, signal.SIGKILL)
+        self.wait()
+        while self.hear():
+            pass
+        self.channel.close()
+        self.start()
+
+    def close(self) -> None:
+        """End the logger, and let go of everything."""
+        self.say([messages.CLOSE])
+        self.hears(messages.CLOSED)
+        assert self.wait() == 0
+        self.free()
+
+    def free(self) -> None:
+        """Let go of everything, the logger having ended or not."""
+        self.channel.close()
+        if self.ended() is None:
+            os.kill(self.pid, signal.SIGKILL)
+            self.wait()
+        for _, read_end, _ in self.pipes.values():
+            os.close(read_end)
+        self.pipes.clear()
+        for end in self.stash:
+            os.close(end)
+        self.board.close()
