@@ -20,7 +20,7 @@ import structlog
 from procd import __version__
 from procd.config import plan as plans
 from procd.config.plan import Kind
-from procd.control import ControlServer
+from procd.control import Access, ControlServer
 from procd.core import Add, Cause, Change, Machine, Remove, Shutdown, State
 from procd.errors import ConfigurationError, Problem
 from procd.output import Logs
@@ -60,6 +60,7 @@ class Supervisor:
         self._read = read
         self._environ = environ
         self._systemd = Notifier(environ, os.getpid())
+        self.access = Access(configuration.daemon.allow)
         self._control = ControlServer(self)
         self._stopped: asyncio.Event
         self._status_is_due = False
@@ -145,7 +146,7 @@ class Supervisor:
     async def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
         daemon = self._configuration.daemon
         try:
-            await self._control.listen(loop, daemon.socket, daemon.socket_mode)
+            await self._control.listen(loop, daemon.socket, daemon.socket_mode, daemon.socket_group)
         except OSError as error:
             what = f"cannot listen on {daemon.socket}: {error.strerror}"
             remedy = "make its directory, or name a socket in another one"
@@ -175,8 +176,12 @@ class Supervisor:
             self._replace_sockets(new)
             changes = plans.compare(self._configuration, new).changes
             cause = Cause("configuration changed", actor)
-            # The programs only: what changed of the daemon itself is in force when it is started again.
-            self._configuration = dataclasses.replace(new, daemon=self._configuration.daemon)
+            # The programs and the rules only: what else changed of the daemon itself is in force when it is
+            # started again.
+            daemon = dataclasses.replace(self._configuration.daemon, allow=new.daemon.allow)
+            self._configuration = dataclasses.replace(new, daemon=daemon)
+            self.access = Access(daemon.allow)
+            self._control.look()
             self.runtime.submit(*_events(changes, new, cause))
             log.info("configuration reloaded", changes=len(changes))
             self.runtime.journal.note("reload", None, changes=len(changes), by=actor_to_wire(actor))
@@ -252,6 +257,8 @@ def _events(changes: tuple[plans.Change, ...], new: Configuration, cause: Cause)
                 events.append(Add(spec, cause, spec.autostart))
             case Kind.REMOVE:
                 events.append(Remove(change.name, cause))
+            case Kind.UPDATE if change.name not in new.programs:
+                log.info("in force at once", keys=change.keys)
             case Kind.RESTART | Kind.UPDATE:
                 restart = change.kind is Kind.RESTART
                 events.append(Change(new.programs[change.name], cause, restart))

@@ -11,7 +11,7 @@ import shlex
 from typing import TYPE_CHECKING, Any, Self
 
 from procd.config.spec import LogSpec, Output, ProgramSpec
-from procd.control import ControlServer
+from procd.control import Access, ControlServer
 from procd.core import Add, Cause, Machine, Remove, Shutdown, State
 from procd.errors import Refusal
 from procd.output import Logs
@@ -46,6 +46,7 @@ class World:
         self.changes: tuple[Change, ...] = ()
         self.mistakes: ConfigurationError | None = None
         self.asked: list[str] = []
+        self.access = Access(())
         self.runtime: Runtime
         self.logs: Logs
         self._server: ControlServer

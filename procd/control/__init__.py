@@ -4,7 +4,8 @@ Owns the Unix socket, its connections, the table of methods and the streams.  Mu
 run: it asks the runtime, and the daemon as a whole, through `Daemon`.
 """
 
+from procd.control.access import Access
 from procd.control.daemon import Daemon
 from procd.control.server import ControlServer
 
-__all__ = ["ControlServer", "Daemon"]
+__all__ = ["Access", "ControlServer", "Daemon"]

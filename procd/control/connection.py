@@ -8,16 +8,17 @@ noticed all the same (`hangup`).
 from __future__ import annotations
 
 import asyncio
-import inspect
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from procd.control.access import CHANGING, Peer, Right, require
+from procd.config.access import Right
+from procd.control.audit import DONE
 from procd.control.call import Call
 from procd.control.methods import METHODS
-from procd.control.parameters import MAX_NAME_LENGTH, checked
+from procd.control.parameters import checked
 from procd.control.streams import Streams
+from procd.control.veil import Veil
 from procd.errors import (
     BadRequest,
     Failed,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Awaitable, Iterator
 
+    from procd.control.access import Access, Peer, Permit
     from procd.control.daemon import Daemon
     from procd.control.server import ControlServer
     from procd.wire import Message
@@ -57,7 +59,8 @@ TURN_S = 0.01
 class Connection(asyncio.Protocol):
     """The daemon's end of one connection."""
 
-    def __init__(self, daemon: Daemon, server: ControlServer) -> None:
+    def __init__(self, daemon: Daemon, server: ControlServer, peer: Peer) -> None:
+        self.peer = peer
         self._daemon = daemon
         self._server = server
         self._wire = Wire.of_daemon()
@@ -66,6 +69,9 @@ class Connection(asyncio.Protocol):
         self._room = asyncio.Event()
         self._room.set()
         self._streams = Streams(self)
+        #: What the peer may do, under the rules that were in force when it last asked.
+        self._access: Access | None = None
+        self._permit: Permit
         #: When the patience with half a frame, or with a peer that does not read its last answers, is over.
         self._patience: asyncio.TimerHandle | None = None
         #: The peer says no more; it is gone.
@@ -75,13 +81,11 @@ class Connection(asyncio.Protocol):
     # What the loop calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Learn who it is."""
+        """Take the transport."""
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - the loop's promise for streams
         self._transport = transport
         transport.set_write_buffer_limits(OUT_HIGH_BYTES, OUT_LOW_BYTES)
         self._socket: socket.socket = transport.get_extra_info("socket")
-        self._peer = Peer.of(self._socket)
-        self._call = Call(self._daemon, self._peer, self._streams)
         self._server.opened(self, self._socket.fileno())
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -167,35 +171,50 @@ class Connection(asyncio.Protocol):
 
     def _begin(self, request: Request) -> None:
         """Answer at once what can be; the rest becomes a task."""
+        self._server.counts["requests"] += 1
+        method = METHODS.get(request.method)
+        call = Call(
+            self._daemon, self._server, self._streams, self._permitted(), method.right if method else Right.NONE
+        )
         try:
-            answer = self._ask(request)
+            if method is None:
+                raise UnknownMethod(  # noqa: TRY301 - an answer like any other
+                    f"no method {request.method!r}", "docs/reference/protocol.md has them all"
+                )
+            call.permit.require(call.right)
+            answer = method.function(call, checked(request.method, method.parameters, request.params))
         except Refusal as refusal:
-            self._refuse(request, refusal)
+            self._refuse(request, call, refusal)
             return
         except Exception as error:  # noqa: BLE001 - one request that fails must not end the connection
-            self._fail(request, error)
+            self._fail(request, call, error)
             return
-        if inspect.isawaitable(answer):
-            task = asyncio.get_running_loop().create_task(self._finish(request, answer))
-            self._in_flight.add(task)
-            task.add_done_callback(self._answered)
-        else:
-            self._reply(request, answer)
+        if isinstance(answer, dict):
+            self._reply(request, call, answer)
+            return
+        task = asyncio.get_running_loop().create_task(self._finish(request, call, answer))
+        self._in_flight.add(task)
+        task.add_done_callback(self._answered)
 
-    def _ask(self, request: Request) -> dict[str, Any] | Awaitable[dict[str, Any]]:
-        method = METHODS.get(request.method)
-        if method is None:
-            raise UnknownMethod(f"no method {request.method!r}", "docs/reference/protocol.md has them all")
-        require(self._peer, method.right)
-        return method.function(self._call, checked(request.method, method.parameters, request.params))
+    def _permitted(self) -> Permit:
+        """Look up what the peer may do, by the rules of now."""
+        access = self._daemon.access
+        if access is not self._access:
+            self._access = access
+            self._permit = access.of(self.peer)
+        return self._permit
 
-    async def _finish(self, request: Request, answer: Awaitable[dict[str, Any]]) -> None:
+    async def _finish(self, request: Request, call: Call, answer: Awaitable[dict[str, Any]]) -> None:
         try:
-            self._reply(request, await answer)
+            self._reply(request, call, await answer)
         except Refusal as refusal:
-            self._refuse(request, refusal)
+            self._refuse(request, call, refusal)
+        except asyncio.CancelledError:
+            # What was begun goes on; how it ended nobody was told.
+            self._server.audit.note(request, call, "left before the answer")
+            raise
         except Exception as error:  # noqa: BLE001 - as above
-            self._fail(request, error)
+            self._fail(request, call, error)
 
     def _answered(self, task: asyncio.Task[None]) -> None:
         self._in_flight.discard(task)
@@ -203,34 +222,34 @@ class Connection(asyncio.Protocol):
             self._serve()
             self._close_if_done()
 
-    def _reply(self, request: Request, result: dict[str, Any]) -> None:
-        self._audit(request, "done")
+    def _reply(self, request: Request, call: Call, result: dict[str, Any]) -> None:
+        self._server.audit.note(request, call, DONE)
         try:
-            self._send(Response(request.id, None, result))
+            self._send(Response(request.id, None, self._veiled(call, result)))
         except LocalProtocolError as error:
             self._send(Response(request.id, TooLarge(f"the answer cannot be sent: {error}").to_wire(), None))
 
-    def _refuse(self, request: Request, refusal: Refusal) -> None:
-        self._audit(request, refusal.code)
-        self._send(Response(request.id, refusal.to_wire(), None))
+    def _refuse(self, request: Request, call: Call, refusal: Refusal) -> None:
+        self._server.counts["requests_refused"] += 1
+        self._server.audit.note(request, call, refusal.code)
+        self._send(Response(request.id, self._veiled(call, refusal.to_wire()), None))
 
-    def _fail(self, request: Request, error: Exception) -> None:
+    def _veiled(self, call: Call, answer: dict[str, Any]) -> dict[str, Any]:
+        if call.permit.everything:
+            return answer
+        programs = self._daemon.runtime.machine.programs
+        veiled: dict[str, Any] = Veil(call.permit, programs).value(answer)
+        return veiled
+
+    def _fail(self, request: Request, call: Call, error: Exception) -> None:
         """A mistake of ours: the peer learns that it is, the log learns which."""
-        log.error("request failed", method=request.method, uid=self._peer.uid, exc_info=error)
+        self._server.counts["requests_refused"] += 1
+        log.error("request failed", method=request.method, uid=self.peer.uid, exc_info=error)
         refusal = Failed(
             "procd made a mistake with this request", "its log has the traceback, please report it"
         )
+        self._server.audit.note(request, call, refusal.code)
         self._send(Response(request.id, refusal.to_wire(), None))
-
-    def _audit(self, request: Request, outcome: str) -> None:
-        method = METHODS.get(request.method)
-        right = method.right if method else Right.NONE
-        # A write that is done leaves no line: one for each 64 KiB would be a flood of its own.
-        if right in CHANGING and not (right is Right.WRITE and outcome == "done"):
-            log.info(
-                "request", method=request.method, programs=_named(request.params), outcome=outcome,
-                uid=self._peer.uid, peer_pid=self._peer.pid,
-            )  # fmt: skip
 
     # Sending
 
@@ -285,10 +304,3 @@ class Connection(asyncio.Protocol):
         self._streams.close()
         self._transport.close()
         self._lose_patience_in(LINGER_S)
-
-
-def _named(params: dict[str, Any]) -> list[str]:
-    """What a request names as its programs, as far as it goes into a line: nobody has checked it yet."""
-    named = params.get("programs", params.get("program"))
-    words = named if isinstance(named, list) else [named]
-    return [word[:MAX_NAME_LENGTH] for word in words[:16] if isinstance(word, str)]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from procd.config.plan import Change
+    from procd.control.access import Access
     from procd.core import Actor
     from procd.runtime import Runtime
 
@@ -20,6 +21,10 @@ class Daemon(Protocol):
     @property
     def closing(self) -> bool:
         """Whether the daemon is going down, and starts nothing any more."""
+
+    @property
+    def access(self) -> Access:
+        """The rules in force; another object after a reload that has changed them."""
 
     def plan(self) -> tuple[Change, ...]:
         """Read the configuration again and say what would change.

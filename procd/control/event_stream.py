@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from procd.control.streams import Outlet
+    from procd.control.veil import VisibleJournal
     from procd.runtime.journal import Journal
 
 #: Events in one notification: some tens of kilobytes, less than a connection may have unread.
@@ -18,7 +19,7 @@ REST = 1024
 class EventStream:
     """The journal from a number on, and on with it if it is followed."""
 
-    def __init__(self, journal: Journal, since: int, *, follow: bool) -> None:
+    def __init__(self, journal: Journal | VisibleJournal, since: int, *, follow: bool) -> None:
         self._journal = journal
         self._seq = since
         self._follow = follow

@@ -1,35 +1,41 @@
-"""The control socket itself: bound, listened on, and given up.
+"""The control socket: listened on, its connections counted and bounded, and given up.
 
-Owns the socket's file.  Whoever calls this holds the lock on the runtime directory, so a socket that is found
-there was left behind by a procd that is dead.
+Owns the connections and what is counted of them.  The file of the socket is in `socket_file`.
 """
 
 from __future__ import annotations
 
-import os
-import socket
-from pathlib import Path
+import contextlib
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import structlog
 
+from procd.control.access import Peer
+from procd.control.audit import Audit
 from procd.control.connection import Connection
 from procd.control.hangup import HangUps
+from procd.control.listener import Listener
+from procd.control.socket_file import SocketFile
 from procd.errors import ShuttingDown, TooLarge
+from procd.wire import Connection as Wire
+from procd.wire import Notification
 
 if TYPE_CHECKING:
     import asyncio
+    import socket
 
     from procd.control.daemon import Daemon
+    from procd.errors import Refusal
 
 log = structlog.get_logger()
 
 #: Connections at once.  Each costs a descriptor and some kilobytes; a person has a few, a dashboard dozens.
 MAX_CONNECTIONS = 2048
-#: Connections that may wait to be accepted; the kernel bounds it by net.core.somaxconn.
-BACKLOG = 1024
-#: Bytes of a socket's path, without the NUL at its end (unix(7)).
-_LONGEST_PATH = 107
+#: Of these, the ones that are kept for root and procd's own user: whoever is to help must get in.
+RESERVED_CONNECTIONS = 64
+#: Connections at once of any other user, so that eight are needed to take what all of them may have.
+MAX_CONNECTIONS_PER_UID = 256
 
 
 class ControlServer:
@@ -38,65 +44,113 @@ class ControlServer:
     def __init__(self, daemon: Daemon) -> None:
         self._daemon = daemon
         self._connections: set[Connection] = set()
-        self._server: asyncio.Server | None = None
+        self._by_uid: Counter[int] = Counter()
+        self._arrivals: set[asyncio.Task[object]] = set()
+        self._loop: asyncio.AbstractEventLoop
         self._hang_ups: HangUps
-        self._path = ""
+        self._listener: Listener | None = None
+        self._file: SocketFile | None = None
+        self.audit = Audit(daemon)
+        #: What is counted since the start: connections, requests, and those that were refused.
+        self.counts: Counter[str] = Counter()
 
-    async def listen(self, loop: asyncio.AbstractEventLoop, path: str, mode: int) -> None:
-        """Bind `path` with `mode`, and accept.
+    async def listen(
+        self, loop: asyncio.AbstractEventLoop, path: str, mode: int, group: int | None = None
+    ) -> None:
+        """Bind `path` with `mode` and `group`, and accept.  Raises OSError where it cannot be bound."""
+        file = SocketFile(loop, path, mode, group, self._replace)
+        listening = file.bind()
+        self._file = file
+        self.adopt(loop, listening)
 
-        The name appears when the socket listens with its mode set: nobody is refused or let in for a moment.
-        Raises OSError where it cannot be bound.
-        """
-        listener = _bind(path, mode)
+    def adopt(self, loop: asyncio.AbstractEventLoop, listening: socket.socket) -> None:
+        """Accept on a socket that listens already; its file, if there is one, is somebody else's."""
+        self._loop = loop
         self._hang_ups = HangUps(loop)
-        self._path = path
-        self._server = await loop.create_unix_server(
-            lambda: Connection(self._daemon, self), sock=listener, backlog=BACKLOG
-        )
+        self._listener = Listener(loop, listening, self._accepted)
+
+    def _replace(self, listening: socket.socket) -> None:
+        """Go on on another socket; the connections stay."""
+        old = self._listener
+        if old is not None:
+            old.drain()
+            old.close()
+        self._listener = Listener(self._loop, listening, self._accepted)
+
+    def look(self) -> None:
+        """Make sure that the socket can be reached."""
+        if self._file is not None:
+            self._file.look()
+
+    # Connections
+
+    @property
+    def open(self) -> int:
+        """How many connections there are."""
+        return len(self._connections)
+
+    def _accepted(self, connected: socket.socket) -> None:
+        try:
+            peer = Peer.of(connected)
+        except OSError:
+            # It is gone already.
+            connected.close()
+            return
+        excess = self._excess(peer)
+        if excess is not None:
+            self.counts["connections_refused"] += 1
+            _turn_away(connected, excess)
+            return
+        self.counts["connections"] += 1
+        self._by_uid[peer.uid] += 1
+        connection = Connection(self._daemon, self, peer)
+        self._connections.add(connection)
+        arrival = self._loop.create_task(self._loop.connect_accepted_socket(lambda: connection, connected))
+        self._arrivals.add(arrival)
+        arrival.add_done_callback(self._arrivals.discard)
+
+    def _excess(self, peer: Peer) -> Refusal | None:
+        """Say why one more connection of this peer is too many."""
+        most = MAX_CONNECTIONS
+        if not self._daemon.access.is_master(peer.uid):
+            most -= RESERVED_CONNECTIONS
+            if self._by_uid[peer.uid] >= MAX_CONNECTIONS_PER_UID:
+                what = f"{MAX_CONNECTIONS_PER_UID} connections of uid {peer.uid} are open"
+                return TooLarge(what, "close some")
+        if len(self._connections) >= most:
+            return TooLarge(f"{most} connections are open", "try again later")
+        return None
 
     def opened(self, connection: Connection, fd: int) -> None:
-        """Take note of a new connection."""
-        self._connections.add(connection)
+        """Take note of a connection that can be talked to."""
         self._hang_ups.watch(fd, connection.hung_up)
-        if len(self._connections) > MAX_CONNECTIONS:
-            connection.close(TooLarge(f"{MAX_CONNECTIONS} connections are open", "try again later"))
 
     def closed(self, connection: Connection, fd: int) -> None:
         """Forget a connection, whose socket is still open."""
         self._connections.discard(connection)
+        uid = connection.peer.uid
+        self._by_uid[uid] -= 1
+        if not self._by_uid[uid]:
+            del self._by_uid[uid]
         self._hang_ups.forget(fd)
+        if self._listener is not None:
+            # When this turn is over, its descriptor is free.
+            self._loop.call_soon(self._listener.go_on)
 
     def close(self) -> None:
         """Take the socket away, and end the connections after what they were sent."""
-        if self._server is not None:
-            self._server.close()
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
             self._hang_ups.close()
-            Path(self._path).unlink(missing_ok=True)
+        if self._file is not None:
+            self._file.close()
+        self.audit.close()
         for connection in tuple(self._connections):
             connection.finish(ShuttingDown("procd has ended"))
 
 
-def _bind(path: str, mode: int) -> socket.socket:
-    """Make a listening socket under another name, and give it its own when nobody can be refused any more."""
-    place, name = os.path.split(path)
-    unborn = f"{path}.new"
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-    directory = -1
-    try:
-        if len(os.fsencode(unborn)) > _LONGEST_PATH:
-            # Its own may be as long as it can be, and this one is longer: a short way to the same place.
-            directory = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-            unborn = f"/proc/self/fd/{directory}/{name[:16]}.new"
-        Path(unborn).unlink(missing_ok=True)
-        listener.bind(unborn)
-        os.chmod(unborn, mode)  # noqa: PTH101 - as chmod(2)
-        listener.listen(BACKLOG)
-        os.rename(unborn, path)  # noqa: PTH104 - as rename(2): at once, over what is there
-    except OSError:
-        listener.close()
-        raise
-    finally:
-        if directory >= 0:
-            os.close(directory)
-    return listener
+def _turn_away(connected: socket.socket, reason: Refusal) -> None:
+    """Say why, and close.  There is room for one notification in a socket that was sent nothing."""
+    with connected, contextlib.suppress(OSError):
+        connected.send(Wire.of_daemon().send(Notification("closing", [reason.to_wire()])))

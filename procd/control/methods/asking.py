@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from procd import __version__
+from procd.control.veil import Veil
 from procd.core import State
 from procd.errors import BadRequest, TimedOut
 from procd.runtime.explanation import why as explain
@@ -16,16 +17,37 @@ if TYPE_CHECKING:
     from procd.control.call import Answer, Call
     from procd.core import Program
 
+#: The version that a client gets that does not ask for one, and all that are spoken.
 PROTOCOL = 1
+PROTOCOLS = (1,)
 
 
 def hello(call: Call, sent: dict[str, Any]) -> Answer:
     """Say which protocol is spoken, and what the caller may do."""
-    del sent
-    peer = call.peer
-    rights = sorted(right.value for right in peer.rights)
-    you = {"uid": peer.uid, "gid": peer.gid, "pid": peer.pid, "rights": rights}
-    return {"protocol": PROTOCOL, "version": __version__, "pid": os.getpid(), "you": you}
+    wanted = sent.get("protocol", PROTOCOL)
+    if wanted not in PROTOCOLS:
+        spoken = " and ".join(map(str, PROTOCOLS))
+        raise BadRequest(
+            f"protocol {wanted} is not spoken here",
+            f"procd {__version__} speaks protocol {spoken}: take a client for that",
+            {"protocols": list(PROTOCOLS)},
+        )
+    peer, permit = call.peer, call.permit
+    you = {
+        "uid": peer.uid,
+        "gid": peer.gid,
+        "groups": sorted(peer.groups),
+        "pid": peer.pid,
+        "rights": permit.words(),
+        "rules": permit.to_wire(),
+    }
+    return {
+        "protocol": wanted,
+        "protocols": list(PROTOCOLS),
+        "version": __version__,
+        "pid": os.getpid(),
+        "you": you,
+    }
 
 
 def status(call: Call, sent: dict[str, Any]) -> Answer:
@@ -40,7 +62,10 @@ def _record(call: Call, program: Program) -> Answer:
 
 def why(call: Call, sent: dict[str, Any]) -> Answer:
     """Explain the state of one program."""
-    return explain(call.daemon.runtime, call.program(sent).name)
+    explained = explain(call.daemon.runtime, call.program(sent).name)
+    if call.permit.everything:
+        return explained
+    return Veil(call.permit, call.daemon.runtime.machine.programs).explanation(explained)
 
 
 #: What `wait` can wait for.

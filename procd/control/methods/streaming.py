@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from procd.config.access import Right
 from procd.control.event_stream import EventStream
 from procd.control.streams import LogStream
+from procd.control.veil import Veil, VisibleJournal
 from procd.errors import BadRequest, WrongState
 from procd.output import StreamKey
 
 if TYPE_CHECKING:
     from procd.control.call import Answer, Call
+    from procd.runtime.journal import Journal
 
 
 async def logs(call: Call, sent: dict[str, Any]) -> Answer:
@@ -37,7 +41,15 @@ async def logs(call: Call, sent: dict[str, Any]) -> Answer:
 
 def events(call: Call, sent: dict[str, Any]) -> Answer:
     """Begin a stream of events."""
-    journal = call.daemon.runtime.journal
+    journal: Journal | VisibleJournal = call.daemon.runtime.journal
+    if not call.permit.everything:
+        programs = call.daemon.runtime.machine.programs
+        journal = VisibleJournal(
+            call.daemon.runtime.journal,
+            partial(call.permit.may, Right.EVENTS),
+            Veil(call.permit, programs),
+            programs,
+        )
     source = EventStream(journal, sent.get("since", 0), follow=sent.get("follow", False))
     return {"stream": call.streams.begin(source), "last": journal.last}
 

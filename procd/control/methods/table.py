@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from procd.config.access import Right
 from procd.control import parameters as p
-from procd.control.access import Right
 from procd.control.methods import asking, operating, streaming, talking, whole
 from procd.control.parameters import Parameter
 
@@ -36,7 +36,7 @@ _OPERATION = (_PROGRAMS, Parameter("wait", p.FLAG), _TIMEOUT)
 _STREAMS = p.one_of("stdout", "stderr")
 
 METHODS: dict[str, Method] = {
-    "hello": Method(asking.hello, Right.NONE),
+    "hello": Method(asking.hello, Right.NONE, (Parameter("protocol", p.COUNT),)),
     "status": Method(asking.status, Right.STATUS, (Parameter("programs", p.PATTERNS),)),
     "start": Method(operating.start, Right.START, _OPERATION),
     "stop": Method(operating.stop, Right.STOP, _OPERATION),

@@ -13,7 +13,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from procd.config.spec import Input
-from procd.control import connection
+from procd.control import audit, connection
 from procd.control.access import Peer
 from procd.control.methods import METHODS, Method
 from procd.core import State
@@ -400,6 +400,7 @@ async def test_a_stranger_is_refused_everything_and_named(
 ) -> None:
     """Before its parameters are looked at; what would change something leaves a line."""
     monkeypatch.setattr(Peer, "of", lambda _: Peer(42, os.geteuid() + 1, 100))
+    monkeypatch.setattr(audit, "MAX_REFUSED", 1000)
     async with World(tmp_path) as world:
         client = await world.client()
         assert (await client.call("hello"))["you"]["rights"] == []
@@ -412,7 +413,8 @@ async def test_a_stranger_is_refused_everything_and_named(
         assert logged == [
             {
                 "event": "request", "log_level": "info", "method": "stop", "outcome": "NOT_PERMITTED",
-                "programs": ["web", "x" * 256], "uid": os.geteuid() + 1, "peer_pid": 42,
+                "programs": ["web", "x" * 256], "uid": os.geteuid() + 1, "gid": 100,
+                "peer_pid": 42,
             }
         ]  # fmt: skip
 

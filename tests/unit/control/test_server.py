@@ -82,6 +82,6 @@ async def test_one_connection_too_many_is_told_so(tmp_path: Path, monkeypatch: p
 async def test_the_socket_is_closed_in_children(tmp_path: Path) -> None:
     """A program must not be able to answer in procd's place."""
     async with World(tmp_path) as world:
-        sockets = world._server._server.sockets  # type: ignore[union-attr]
-        assert not any(os.get_inheritable(each.fileno()) for each in sockets)
+        assert world._server._listener is not None
+        assert not world._server._listener.socket.get_inheritable()
         assert Path(world.socket).exists()  # noqa: ASYNC240
