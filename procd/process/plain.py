@@ -55,6 +55,7 @@ def inherits_the_rest(settings: Settings) -> bool:
     """Whether, beyond credentials, directory, umask and limits, the child is to be as we are."""
     return (
         settings.new_session
+        and not settings.directory_as_user
         and not settings.no_new_privileges
         and settings.capabilities is None
         and settings.nice is None

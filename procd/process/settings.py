@@ -28,6 +28,7 @@ class Settings:
 
     `credentials`   user, group and the complete supplementary groups; always all three
     `directory`     where it starts; entered with the parent's rights, or, if these are refused, the child's
+    `directory_as_user` entered with the child's rights only: it leads to no place that its user cannot get to
     `umask`         file creation mask
     `new_session`   setsid(2): a session and a process group of its own, whose number is its PID
     `limits`        rlimits; RLIMIT_NOFILE here is also how a raised limit of the parent is kept from the child
@@ -46,6 +47,7 @@ class Settings:
 
     credentials: Credentials | None = None
     directory: str | bytes | None = None
+    directory_as_user: bool = False
     umask: int | None = None
     new_session: bool = True
     limits: tuple[Limit, ...] = ()

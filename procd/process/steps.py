@@ -102,8 +102,7 @@ def _surroundings(settings: Settings) -> Iterator[Step]:
         yield Step("umask", f"{settings.umask:03o}", partial(os.umask, settings.umask))
     directory = None if settings.directory is None else _Directory(settings.directory)
     if directory is not None:
-        chdir = directory.enter if settings.credentials is None else directory.enter_unless_refused
-        yield Step("chdir", directory.name, chdir)
+        yield Step("chdir", directory.name, _entering(directory, settings))
     kept = settings.capabilities
     if kept is not None:
         yield Step("bounding set", "", partial(_drop_from_bounding_set, kept, syscalls.last_capability()))
@@ -113,6 +112,12 @@ def _surroundings(settings: Settings) -> Iterator[Step]:
         if directory is not None:
             yield Step("chdir", directory.name, directory.enter_if_refused)
     yield from _remaining_rights(settings)
+
+
+def _entering(directory: _Directory, settings: Settings) -> Callable[[], object]:
+    if settings.credentials is None:
+        return directory.enter
+    return directory.wait if settings.directory_as_user else directory.enter_unless_refused
 
 
 def _identity(credentials: Credentials) -> Iterator[Step]:
@@ -145,6 +150,10 @@ class _Directory:
 
     def enter(self) -> None:
         os.chdir(self._path)
+
+    def wait(self) -> None:
+        """Leave it to the child's user."""
+        self._refused = True
 
     def enter_unless_refused(self) -> None:
         try:

@@ -379,3 +379,25 @@ async def test_a_directory_that_is_closed_to_the_user_is_entered_by_root() -> No
     process = start(["true"], ProcessProtocol(), settings=Settings(credentials=USER, nice=0, directory="/root"))
     process.lose_connection()
     assert process.pid
+
+
+@needs_root
+@pytest.mark.parametrize("there", [True, False])
+def test_a_directory_that_is_entered_as_the_user_tells_nothing_of_what_the_user_cannot_see(
+    tmp_path: Path, *, there: bool
+) -> None:
+    """Behind a closed door it is the same whether there is a directory, and nobody gets to it."""
+    open_to_all = tmp_path / "closed/open"
+    if there:
+        open_to_all.mkdir(parents=True)
+    else:
+        (tmp_path / "closed").mkdir()
+    (tmp_path / "closed").chmod(0o700)
+
+    def attempt(**settings: Any) -> SpawnError | None:  # noqa: ANN401 - of Settings
+        return attempt_to_start(Settings(credentials=USER, directory=str(open_to_all), **settings))
+
+    error = attempt(directory_as_user=True)
+    assert error is not None
+    assert (error.stage, error.errno) == ("chdir", errno.EACCES)
+    assert (attempt() is None) is there
