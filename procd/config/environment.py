@@ -1,7 +1,8 @@
 """The environment of a program: what it inherits, what procd sets, what the file adds.
 
 Owns the order of these layers, later ones win: inherited; PATH where there is none; HOME, USER, LOGNAME and
-SHELL of a program with `user`; environment files; `environment`; PROCD_PROGRAM and PROCD_INSTANCE.  Pure.
+SHELL of a program with `user`; TERM of one with `terminal`; environment files; `environment`; PROCD_PROGRAM and
+PROCD_INSTANCE.  Pure.
 """
 
 from __future__ import annotations
@@ -14,6 +15,12 @@ if TYPE_CHECKING:
     from procd.config.spec import Credentials, ProgramSpec
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+TERMINAL_TYPE = "xterm-256color"
+"""What a program with a terminal is told that it has: what nearly every one understands that may attach."""
+
+_OF_A_TERMINAL = ("TERM", "COLORTERM", "COLUMNS", "LINES")
+"""What tells of the terminal that procd itself was started from."""
 
 OWN_NAMES = frozenset({"PROCD_PROGRAM", "PROCD_INSTANCE"})
 """Set for every program; the file cannot say otherwise."""
@@ -34,6 +41,8 @@ def build(spec: ProgramSpec, environ: Mapping[str, str]) -> dict[str, str]:
     variables = inherited(spec.inherit, environ)
     if spec.credentials is not None:
         add_user(variables, spec.credentials)
+    if spec.terminal:
+        add_terminal(variables, spec.inherit)
     variables.update(spec.environment)
     variables["PROCD_PROGRAM"] = spec.program
     variables["PROCD_INSTANCE"] = str(spec.instance or 0)
@@ -58,3 +67,12 @@ def add_user(variables: dict[str, str], credentials: Credentials) -> None:
         variables["HOME"] = credentials.home
         variables["USER"] = variables["LOGNAME"] = credentials.name
         variables["SHELL"] = credentials.shell
+
+
+def add_terminal(variables: dict[str, str], inherit: bool | frozenset[str]) -> None:  # noqa: FBT001
+    """Tell of the terminal that it has; what the file inherits by name stays as it was inherited."""
+    named = inherit if isinstance(inherit, frozenset) else frozenset[str]()
+    for name in _OF_A_TERMINAL:
+        if name not in named:
+            variables.pop(name, None)
+    variables.setdefault("TERM", TERMINAL_TYPE)

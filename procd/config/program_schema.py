@@ -175,8 +175,6 @@ class CgroupTable(Table, frozen=True):
 class ProgramTable(Table, frozen=True):
     """A table `[programs.NAME]`, and `[defaults]`."""
 
-    not_yet = frozenset({"terminal"})
-
     command: Annotated[
         str | tuple[str, ...] | None,
         key("what is run: an array of words, or a string that is split as a shell splits words"),
@@ -220,6 +218,9 @@ class ProgramTable(Table, frozen=True):
         key("its other groups, exactly; without it, the user's groups in the group database"),
     ] = None
     stdin: Annotated[Literal["null", "pipe"], key("`null` is /dev/null, `pipe` is for `procctl send`")] = "null"
+    terminal: Annotated[bool, key("a terminal in place of stdin, stdout and stderr, for `procctl attach`")] = (
+        False
+    )
     stdout: Annotated[Literal["log", "null"], key("where standard output goes")] = "log"
     stderr: Annotated[
         Literal["log", "null", "stdout"],

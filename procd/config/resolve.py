@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Any
 from procd.config.accounts import Accounts, Identity
 from procd.config.cgroups import cgroup_of
 from procd.config.dependencies import dependencies_of
-from procd.config.environment import add_user, inherited, is_private
+from procd.config.environment import add_terminal, add_user, inherited, is_private
 from procd.config.instance import Instance
 from procd.config.limits import limits_of
 from procd.config.policy import policy_of
 from procd.config.problems import quoted
 from procd.config.scheduling import capabilities_of, scheduling_of
 from procd.config.sockets import sockets_of
-from procd.config.spec import Input, Output, ProgramSpec
+from procd.config.spec import Output, ProgramSpec
 from procd.config.table import NAME_PATTERN
+from procd.config.terminal import input_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +40,7 @@ class Resolver:
         self._load = load
         self._problems = load.problems
         self._accounts = Accounts(load.uid)
-        self._bases: dict[tuple[bool | frozenset[str], int], dict[str, str]] = {}
+        self._bases: dict[tuple[bool | frozenset[str], int, bool], dict[str, str]] = {}
 
     def resolve(self, declaration: Declaration) -> Iterator[ProgramSpec]:
         """The specs of all instances of a program."""
@@ -47,7 +48,7 @@ class Resolver:
         identity = self._identity(declaration)
         inherit = self._inherit(declaration)
         common = self._common(declaration, identity, inherit=inherit)
-        base = self._base_variables(identity, inherit=inherit)
+        base = self._base_variables(identity, inherit=inherit, terminal=table.terminal)
         numbers = range(table.instances) if table.instances > 1 else (None,)
         for number in numbers:
             yield Instance(self._load, declaration, number, identity, base).spec(common)
@@ -70,7 +71,8 @@ class Resolver:
             "umask": int(table.umask),
             "inherit": inherit,
             "credentials": identity.credentials,
-            "stdin": _INPUTS[table.stdin],
+            "stdin": input_of(declaration, self._problems),
+            "terminal": table.terminal,
             "stdout": _OUTPUTS[table.stdout],
             "stderr": _OUTPUTS[table.stderr],
             "autostart": table.autostart,
@@ -104,10 +106,12 @@ class Resolver:
                 self._problems.add(place, f"{quoted(name)} is not the name of a variable", "remove it")
         return self._load.shared(frozenset(names))
 
-    def _base_variables(self, identity: Identity, *, inherit: bool | frozenset[str]) -> dict[str, str]:
+    def _base_variables(
+        self, identity: Identity, *, inherit: bool | frozenset[str], terminal: bool
+    ) -> dict[str, str]:
         """The variables below environment files and `environment`, made once for all alike."""
         login = identity.login
-        key = (inherit, -1 if login is None else login.uid)
+        key = (inherit, -1 if login is None else login.uid, terminal)
         base = self._bases.get(key)
         if base is None:
             daemon = self._load.daemon
@@ -117,9 +121,10 @@ class Resolver:
             base["log_dir"] = daemon.log_dir
             if login is not None:
                 add_user(base, login)
+            if terminal:
+                add_terminal(base, inherit)
             self._bases[key] = base
         return base
 
 
-_INPUTS = {kind.value: kind for kind in Input}
 _OUTPUTS = {kind.value: kind for kind in Output}

@@ -273,11 +273,15 @@ class ProgramSpec:
     groups: tuple[str, ...] = ()
     command: tuple[str, ...]
     directory: str = "/"
+    #: Entered with the rights of its user only: who named it may be no more than that.
+    directory_as_user: bool = False
     umask: int = 0o022
     environment: tuple[tuple[str, str], ...] = ()
     inherit: bool | frozenset[str] = True
     credentials: Credentials | None = None
     stdin: Input = Input.NULL
+    #: A terminal is in place of the three pipes; then `stdin` is PIPE, and stderr goes where stdout goes.
+    terminal: bool = False
     stdout: Output = Output.LOG
     stderr: Output = Output.STDOUT
     stdout_log: LogSpec | None = None

@@ -16,6 +16,7 @@ from procd.process.process import Process
 from procd.process.protocol import ProcessProtocol
 from procd.process.reaper import Reaper
 from procd.process.settings import Limit, Settings
+from procd.process.tap import Tap
 from procd.process.terminal import Terminal
 from procd.process.tree import Member, Snapshot
 from procd.process.wiring import NULL, READ, STDOUT, WRITE, ChildFd
@@ -23,6 +24,6 @@ from procd.process.wiring import NULL, READ, STDOUT, WRITE, ChildFd
 __all__ = [
     "NULL", "READ", "STDOUT", "WRITE", "AdoptedProcess", "BufferFull", "ChildFd", "Credentials", "Descriptor",
     "DescriptorClosed", "Exit", "Limit", "Member", "Process", "ProcessExitedAlready", "ProcessProtocol",
-    "Producer", "PullProducer", "Reaper", "Settings", "Snapshot", "SpawnError", "Terminal", "TreeKiller",
+    "Producer", "PullProducer", "Reaper", "Settings", "Snapshot", "SpawnError", "Tap", "Terminal", "TreeKiller",
     "credentials_for", "kill_tree",
 ]  # fmt: skip

@@ -45,6 +45,9 @@ def open_terminal(wish: Terminal, owner_uid: int | None) -> OpenTerminal:
     except OSError as error:
         raise SpawnError("terminal", error.errno or errno.EIO) from error
     try:
+        # Nobody else is to write to it, not even the members of the group of terminals: who sees what it shows
+        # trusts the program.
+        os.fchmod(theirs, 0o600)
         if owner_uid is not None:
             with contextlib.suppress(PermissionError):  # as with pipes
                 os.fchown(theirs, owner_uid, -1)

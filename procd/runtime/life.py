@@ -14,9 +14,10 @@ from procd.config.spec import CheckKind, Output, Scheduling
 from procd.config.spec import Input as InputKind
 from procd.errors import ProcessExitedAlready, SpawnError
 from procd.output import STREAMS, StreamKey
-from procd.process import NULL, Limit, Process, ProcessProtocol, Settings
+from procd.process import NULL, Limit, Process, ProcessProtocol, Settings, Terminal
 from procd.process.tree import COOKIE_VARIABLE
 from procd.runtime.cgroups import Cgroups
+from procd.runtime.console import FIRST_SIZE, Console, Keyboard
 from procd.runtime.input import Input
 from procd.runtime.sockets import Sockets
 
@@ -55,7 +56,7 @@ class Surroundings:
         self.own_ids = (os.geteuid(), os.getegid())
 
 
-def launch(
+def launch(  # noqa: PLR0913 - what a life has and a hook has not
     protocol: ProcessProtocol,
     spec: ProgramSpec,
     command: Sequence[str],
@@ -63,11 +64,13 @@ def launch(
     around: Surroundings,
     *,
     child_fds: Mapping[int, ChildFd] | None = None,
+    console: Console | None = None,
     logged: bool = True,
 ) -> Process:
     """Execute a command as a program is executed: as its user, in its place, with its output in its log.
 
-    `child_fds` are what it has besides.  Raises SpawnError; then nothing exists: no process, no descriptor.
+    `child_fds` are what it has besides; with a `console` it gets a terminal, which is connected to that.
+    Raises SpawnError; then nothing exists: no process, no descriptor.
     """
     variables = environment.build(spec, around.environ)
     variables[COOKIE_VARIABLE] = cookie
@@ -84,7 +87,11 @@ def launch(
             around.loop, command[0], command, variables, None, protocol,
             child_fds={0: NULL, **outputs.child_fds, **sockets, **(child_fds or {})},
             settings=_settings(spec, around, "LISTEN_PID" if sockets else None), reaper=around.reaper,
+            terminal=None if console is None else Terminal(*FIRST_SIZE),
+            before_spawn=None if console is None else console.prepare,
         )  # fmt: skip
+        if console is not None:
+            console.open(process, outputs.take_write_end())
         outputs.hand_over()
     return process
 
@@ -103,6 +110,7 @@ def _settings(spec: ProgramSpec, around: Surroundings, pid_variable: str | None)
     return Settings(
         credentials=spec.credentials,
         directory=spec.directory,
+        directory_as_user=spec.directory_as_user,
         umask=spec.umask,
         limits=own + tuple(limit for limit in around.limits if limit.resource not in limited),
         nice=scheduling.nice,
@@ -125,8 +133,8 @@ class Life(ProcessProtocol):
     """A process, its stdin, and who is told of its end."""
 
     __slots__ = (
-        "_on_exited", "_on_exiting", "cgroup", "cookie", "heir", "input", "log_starts", "name", "over", "pid",
-        "ready_fd", "status",
+        "_on_exited", "_on_exiting", "cgroup", "console", "cookie", "heir", "input", "log_starts", "name",
+        "on_over", "over", "pid", "ready_fd", "status",
     )  # fmt: skip
 
     def __init__(
@@ -139,6 +147,8 @@ class Life(ProcessProtocol):
         self.name = name
         self.cookie = cookie
         self.input: Input | None = None
+        #: Its terminal, if it has one.
+        self.console: Console | None = None
         self.pid = 0
         #: The cgroup of its program, if it has one of its own.
         self.cgroup: str | None = None
@@ -146,6 +156,8 @@ class Life(ProcessProtocol):
         self.heir: Heir | None = None
         #: Its end was told.
         self.over = False
+        #: Who is told of it.
+        self.on_over: set[Callable[[Exit], None]] = set()
         #: How far each log reached when this life began.
         self.log_starts: dict[str, int] = {}
         #: The read end of the pipe on which it says that it is ready; -1 without one, or when it was taken.
@@ -160,7 +172,9 @@ class Life(ProcessProtocol):
 
         Raises SpawnError; then nothing of this life exists: no process, no descriptor.
         """
-        child_fds: dict[int, ChildFd] = {0: "w"} if spec.stdin is InputKind.PIPE else {}
+        self.console = Console(around.loop) if spec.terminal else None
+        typed = spec.stdin is InputKind.PIPE
+        child_fds: dict[int, ChildFd] = {0: "w"} if typed and not spec.terminal else {}
         logs = around.logs
         self.log_starts = {stream: logs.reaches(StreamKey(spec.name, stream)) for stream in STREAMS}
         with ExitStack() as cleanup:
@@ -170,13 +184,17 @@ class Life(ProcessProtocol):
                 child_fds[spec.ready.fd] = write_end
                 self.ready_fd = read_end
             try:
-                process = launch(self, spec, spec.command, self.cookie, around, child_fds=child_fds)
+                process = launch(
+                    self, spec, spec.command, self.cookie, around, child_fds=child_fds, console=self.console
+                )
             except SpawnError:
                 self.let_go()
                 raise
         self.pid = process.pid
         self.cgroup = around.cgroups.path(spec.name, spec.cgroup)
-        if spec.stdin is InputKind.PIPE:
+        if self.console is not None:
+            self.input = Keyboard(self.name, process.descriptor(1))
+        elif typed:
             self.input = Input(self.name, process.descriptor(0))
 
     def signal(self, number: int, *, group: bool) -> None:
@@ -189,8 +207,21 @@ class Life(ProcessProtocol):
         except ProcessLookupError as error:
             raise ProcessExitedAlready(f"{self.name} (pid {self.heir.pid}) has ended") from error
 
+    def tell_end(self, ended: Exit) -> None:
+        """Tell everybody who wants to know that it is over."""
+        callbacks, self.on_over = self.on_over, set()
+        for callback in callbacks:
+            callback(ended)
+
+    def drain(self) -> None:
+        """Move what its terminal shows into the pipe of its log."""
+        if self.console is not None:
+            self.console.drain()
+
     def let_go(self) -> None:
         """Close what nobody has taken over."""
+        if self.console is not None:
+            self.console.close()
         if self.ready_fd >= 0:
             os.close(self.ready_fd)
             self.ready_fd = -1
@@ -257,6 +288,10 @@ class _Outputs:
             except OSError as error:
                 raise SpawnError("pipe", error.errno or 0) from error
         return write_end
+
+    def take_write_end(self) -> int:
+        """Give away the write end of the one output, which is not the child's: it has a terminal."""
+        return self._write_ends.pop()
 
     def hand_over(self) -> None:
         """The child has the write ends: the read ends go to the logs."""

@@ -240,6 +240,7 @@ class Runtime:
         def gone(survivors: tuple[str, ...]) -> None:
             if life.cgroup is not None:
                 self.around.cgroups.leave(name)
+            life.drain()
             self.around.logs.drain_program(name)
             self._lives.pop(name, None)
             self.submit(Emptied(name, survivors))
@@ -322,6 +323,7 @@ class Runtime:
         self.checking.end(life.name)
         life.let_go()
         self.around.logs.drain_program(life.name)
+        life.tell_end(ended)
         if self.machine.programs[life.name].state is State.STOPPING:
             self.submit(Exited(life.name, ended))
         else:

@@ -66,6 +66,16 @@ def test_every_instance_knows_its_number(instance: int | None, number: str) -> N
     assert build(spec, {})["PROCD_INSTANCE"] == number
 
 
+def test_a_terminal_is_not_that_from_which_procd_was_started() -> None:
+    """Nor has it that size; but the file has the last word, by a value or by inheriting a name."""
+    environ = {"PATH": "/bin", "TERM": "linux", "COLORTERM": "truecolor", "LINES": "50", "COLUMNS": "200"}
+    spec = dataclasses.replace(SPEC, terminal=True)
+    assert build(spec, environ) == {"PATH": "/bin", "TERM": "xterm-256color", **OWN}
+    assert build(dataclasses.replace(spec, inherit=False), environ)["TERM"] == "xterm-256color"
+    assert build(dataclasses.replace(spec, inherit=frozenset({"TERM"})), environ)["TERM"] == "linux"
+    assert build(dataclasses.replace(spec, environment=(("TERM", "vt100"),)), environ)["TERM"] == "vt100"
+
+
 def test_the_environment_of_procd_is_not_touched() -> None:
     """Each build is a new dictionary."""
     environ = {"PATH": "/bin"}

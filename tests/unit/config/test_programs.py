@@ -222,7 +222,10 @@ class TestUsers:
         ('log.max_age = "0s"', "log.max_age", '"0s" is not a duration', ""),
         ('log.format = "xml"', "log.format", '"xml" is not', ""),
         ('log.on_error = "wait"', "log.on_error", '"wait" is not', ""),
-        ("terminal = true", "terminal", "is not implemented yet", "newer procd"),
+        ('stdin = "null"\nterminal = true', "stdin", "a terminal is its own input", "remove one"),
+        ('stdout = "null"\nterminal = true', "stdout", "the output of a terminal is logged", "remove one"),
+        ('stderr = "log"\nterminal = true', "stderr", "a terminal has one output", "remove one"),
+        ('log.format = "json"\nterminal = true', "log.format", "is no sequence of lines", 'write "raw"'),
         ("instanecs = 3", "instanecs", "there is no such key", "did you mean 'instances'?"),
         ("zzzzzz = 3", "zzzzzz", "there is no such key", "the keys here are command, shell"),
     ],
@@ -235,6 +238,14 @@ def test_a_wrong_value_is_one_problem_with_its_place(
     assert (problem.line, problem.key) == (3, f"programs.web.{key}")
     assert what in problem.what
     assert remedy in problem.remedy
+
+
+def test_a_terminal_is_input_and_output(site: Site) -> None:
+    """`stdin = "pipe"` is implied, and may be said; `${TERM}` is known."""
+    for stdin in ("", 'stdin = "pipe"\n'):
+        spec = site.program(f'{stdin}command = ["/bin/echo", "${{TERM}}"]\nterminal = true')
+        assert (spec.terminal, spec.stdin, spec.stderr) == (True, Input.PIPE, Output.STDOUT)
+        assert spec.command[1] == "xterm-256color"
 
 
 def test_equal_values_are_shared(site: Site) -> None:
