@@ -13,12 +13,13 @@ import random
 import resource
 import signal
 from collections import Counter
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, Any, assert_never
 
 import structlog
 
 from procd import __version__
 from procd.config import plan as plans
+from procd.config import transient
 from procd.config.plan import Kind
 from procd.control import Access, ControlServer
 from procd.core import Add, Cause, Change, Machine, Remove, Shutdown, State
@@ -33,10 +34,11 @@ from procd.runtime.life import Surroundings
 from procd.systemd import Notifier
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, MutableMapping
+    from collections.abc import Callable, Mapping, MutableMapping
 
-    from procd.config.spec import Configuration
+    from procd.config.spec import Configuration, LogSpec, ProgramSpec
     from procd.core import Actor, Event
+    from procd.runtime.transient import Transients
 
 log = structlog.get_logger()
 
@@ -164,6 +166,13 @@ class Supervisor:
 
     # Requests to the daemon as a whole
 
+    def resolve(self, name: str, written: Mapping[str, Any], *, check_files: bool) -> ProgramSpec:
+        """Make the spec of a program that is in no file; its log is nobody else's."""
+        specs = [program.spec for program in self.runtime.machine.programs.values() if program.name != name]
+        taken = [(log.path, f"the log of {spec.name}") for spec in specs for log in _logs_of(spec)]
+        daemon = self._configuration.daemon
+        return transient.resolve(name, written, daemon, taken, uid=os.geteuid(), check_files=check_files)
+
     def plan(self) -> tuple[plans.Change, ...]:
         """Read the configuration again and say what would change."""
         return plans.compare(self._configuration, self._read()).changes
@@ -182,7 +191,7 @@ class Supervisor:
             self._configuration = dataclasses.replace(new, daemon=daemon)
             self.access = Access(daemon.allow)
             self._control.look()
-            self.runtime.submit(*_events(changes, new, cause))
+            self.runtime.submit(*_events(changes, new, cause, self.runtime.transients))
             log.info("configuration reloaded", changes=len(changes))
             self.runtime.journal.note("reload", None, changes=len(changes), by=actor_to_wire(actor))
         finally:
@@ -247,13 +256,17 @@ class Supervisor:
         return states or "no programs"
 
 
-def _events(changes: tuple[plans.Change, ...], new: Configuration, cause: Cause) -> list[Event]:
+def _events(
+    changes: tuple[plans.Change, ...], new: Configuration, cause: Cause, transients: Transients
+) -> list[Event]:
     """Turn a plan into what the machine understands."""
     events: list[Event] = []
     for change in changes:
         match change.kind:
             case Kind.ADD:
                 spec = new.programs[change.name]
+                # It may run already, in no file until now: the machine gives it the new spec.
+                transients.give_up(spec.name)
                 events.append(Add(spec, cause, spec.autostart))
             case Kind.REMOVE:
                 events.append(Remove(change.name, cause))
@@ -267,6 +280,10 @@ def _events(changes: tuple[plans.Change, ...], new: Configuration, cause: Cause)
             case _:
                 assert_never(change.kind)
     return events
+
+
+def _logs_of(spec: ProgramSpec) -> list[LogSpec]:
+    return [log for log in (spec.stdout_log, spec.stderr_log) if log is not None]
 
 
 def _raise_descriptor_limit() -> tuple[Limit, ...]:

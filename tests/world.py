@@ -7,10 +7,12 @@ the configuration file, the service manager.
 from __future__ import annotations
 
 import asyncio
+import os
 import shlex
 from typing import TYPE_CHECKING, Any, Self
 
-from procd.config.spec import LogSpec, Output, ProgramSpec
+from procd.config import transient
+from procd.config.spec import DaemonSpec, LogSpec, Output, ProgramSpec
 from procd.control import Access, ControlServer
 from procd.core import Add, Cause, Machine, Remove, Shutdown, State
 from procd.errors import Refusal
@@ -23,6 +25,7 @@ from procd.wire import Connection, Notification, Request, Response
 from tests.kernel.children import BOUND_S, program, until
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from procd.config.plan import Change
@@ -132,6 +135,12 @@ class World:
     def closing(self) -> bool:
         """Whether it is going down."""
         return self.runtime.machine.closing
+
+    def resolve(self, name: str, written: Mapping[str, Any], *, check_files: bool) -> ProgramSpec:
+        """Make the spec of a program that is in no file."""
+        place = str(self.place)
+        daemon = DaemonSpec(runtime_dir=place, state_dir=place, log_dir=place, socket=self.socket)
+        return transient.resolve(name, written, daemon, (), uid=os.geteuid(), check_files=check_files)
 
     def plan(self) -> tuple[Change, ...]:
         """Give the changes that the test wants, or its mistakes."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from procd.config.access import READ_RIGHTS
-from procd.errors import BadRequest, NoSuchProgram
+from procd.errors import BadRequest, NoSuchProgram, ShuttingDown
 from procd.runtime.selection import select
 
 if TYPE_CHECKING:
@@ -80,3 +80,8 @@ class Call:
                 f"{sent['program']!r} means {len(names)} programs", f"name one of them: {', '.join(names[:4])}"
             )
         return self.daemon.runtime.machine.programs[names[0]]
+
+    @staticmethod
+    def going_down() -> ShuttingDown:
+        """Make the refusal of what would start something while procd ends."""
+        return ShuttingDown("procd is shutting down and starts nothing", "wait until it is started again")

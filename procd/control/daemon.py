@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from procd.config.plan import Change
+    from procd.config.spec import ProgramSpec
     from procd.control.access import Access
     from procd.core import Actor
     from procd.runtime import Runtime
@@ -25,6 +28,12 @@ class Daemon(Protocol):
     @property
     def access(self) -> Access:
         """The rules in force; another object after a reload that has changed them."""
+
+    def resolve(self, name: str, written: Mapping[str, Any], *, check_files: bool) -> ProgramSpec:
+        """Make the spec of a program that is in no file.
+
+        Raises ConfigurationError.
+        """
 
     def plan(self) -> tuple[Change, ...]:
         """Read the configuration again and say what would change.

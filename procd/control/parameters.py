@@ -128,6 +128,12 @@ def one_of(*words: str) -> Kind:
     return Kind(" or ".join(repr(word) for word in words), check)
 
 
+def _table(value: object) -> dict[str, Any]:
+    if not isinstance(value, dict) or not value:
+        raise ValueError
+    return value
+
+
 TEXT = Kind("a name", _text)
 PATTERNS = Kind(f"a list of 1 to {MAX_PATTERNS} names or patterns", _patterns)
 FLAG = Kind("true or false", _flag)
@@ -135,3 +141,4 @@ COUNT = Kind("a whole number, 0 or more", _count)
 SECONDS = Kind("a number of seconds, 0 or more", _seconds)
 OCTETS = Kind(f"1 to {MAX_CHUNK_BYTES} bytes, as bin", _octets)
 SIGNAL = Kind('a signal: "TERM", "SIGTERM" or a number', _signal)
+TABLE = Kind("a map that is not empty", _table)

@@ -21,7 +21,7 @@ ANOTHER = "another program"
 
 #: The keys of answers and events whose texts are free, or are names.  All others are words of the protocol: a
 #: program that is called `up` must not change what `desired` says.
-_TEXTS = frozenset({"reason", "text", "message", "hint", "obstacles", "stops_after", "programs"})
+_TEXTS = frozenset({"reason", "text", "message", "hint", "problems", "obstacles", "stops_after", "programs"})
 
 _WORD = re.compile(r"[A-Za-z0-9_.@-]+")
 

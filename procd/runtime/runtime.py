@@ -49,6 +49,7 @@ from procd.runtime.heir import Heir
 from procd.runtime.hooks import Command, command_of
 from procd.runtime.journal import Journal
 from procd.runtime.life import Life
+from procd.runtime.transient import Transients
 from procd.runtime.watch import Watches
 
 if TYPE_CHECKING:
@@ -80,6 +81,10 @@ class Runtime:
         self.machine = machine
         self.watches = Watches()
         self.journal = Journal()
+        self.transients = Transients(self)
+        self.began_s = around.loop.time()
+        #: How many lives were begun, and how many could not be.
+        self.spawns = self.spawns_failed = 0
         self.on_change: Callable[[], None] = _nothing
         self._lives: dict[str, Life] = {}
         self._hooks: dict[str, Command] = {}
@@ -210,8 +215,10 @@ class Runtime:
         try:
             life.begin(program.spec, self.around)
         except SpawnError as error:
+            self.spawns_failed += 1
             self.submit(SpawnFailed(name, str(error)))
             return
+        self.spawns += 1
         self._lives[name] = life
         self.submit(SpawnSucceeded(name, life.pid))
 

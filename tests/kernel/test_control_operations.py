@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,9 +18,6 @@ from procd.core import Desired, Shutdown, State
 from procd.errors import ConfigurationError, Problem
 from tests.kernel.children import in_loop, until
 from tests.world import DEAF, TEST, WAITS, World
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def result(answer: dict[str, Any], number: int = 0) -> tuple[str, bool, str]:
@@ -380,3 +379,28 @@ async def test_a_shutdown_stops_everything_and_a_restart_in_between_is_none(tmp_
         assert world.program("quick").restarts == 0
         await asyncio.sleep(0)
         assert world.program("quick").pid is None
+
+
+@in_loop
+async def test_metrics_are_flat_numbers_that_the_page_names(tmp_path: Path) -> None:
+    """They count what happened; a dashboard may rely on every one."""
+    async with World(tmp_path) as world:
+        world.add(world.spec("web", "echo hello; exec sleep 1000"), world.spec("off"), start=False)
+        client = await world.client()
+        await client.call("start", programs=["web"])
+        await world.until_logged(b"hello")
+        world.add(world.spec("broken", ["/no/such/command"], restart=Restart.NEVER))
+        await client.refusal("status", programs=["nothing"])
+        found = await client.call("metrics")
+        assert all(type(value) in {int, float} for value in found.values())
+        expected = {
+            "programs": 3, "programs_running": 1, "programs_stopped": 1, "programs_fatal": 1, "log_bytes": 6,
+            "spawns": 1, "spawns_failed": 1, "connections": 1, "connections_accepted": 1, "requests": 3,
+            "requests_refused": 1, "restarts": 0, "connections_refused": 0,
+        }  # fmt: skip
+        assert {name: found[name] for name in expected} == expected
+        assert found["rss_bytes"] > 1_000_000
+        assert found["uptime_s"] > 0
+        page = (Path(__file__).parents[2] / "docs/reference/protocol.md").read_text()
+        words = set(re.findall(r"`([a-z_]+)`", page.split("### Metrics")[1].split("###")[0]))
+        assert {name for name in found if not name.startswith("programs_")} | {"programs_stopped"} == words

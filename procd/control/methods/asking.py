@@ -1,15 +1,18 @@
-"""Methods that only ask: hello, status, wait, why."""
+"""Methods that only ask: hello, status, wait, why, metrics."""
 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from procd import __version__
 from procd.control.veil import Veil
 from procd.core import State
 from procd.errors import BadRequest, TimedOut
+from procd.output import STREAMS, StreamKey
 from procd.runtime.explanation import why as explain
+from procd.runtime.identity import usage
 from procd.runtime.operations import wait_for, wait_until_healthy
 from procd.runtime.record import record
 
@@ -94,3 +97,33 @@ async def wait(call: Call, sent: dict[str, Any]) -> Answer:
             {"record": _record(call, program)},
         )
     return _record(call, program)
+
+
+def metrics(call: Call, sent: dict[str, Any]) -> Answer:
+    """Count: programs that the caller may read, and what procd itself has done and used."""
+    del sent
+    runtime, counts = call.daemon.runtime, call.server.counts
+    programs = [runtime.machine.programs[name] for name in call.names({})]
+    states = Counter(program.state for program in programs)
+    used = usage(os.getpid())
+    return {
+        "programs": len(programs),
+        **{f"programs_{state.value.lower()}": states[state] for state in State},
+        "restarts": sum(program.restarts for program in programs),
+        "log_bytes": sum(
+            runtime.around.logs.reaches(StreamKey(program.name, stream))
+            for program in programs
+            for stream in STREAMS
+        ),
+        "spawns": runtime.spawns,
+        "spawns_failed": runtime.spawns_failed,
+        "events": runtime.journal.last,
+        "connections": call.server.open,
+        "connections_accepted": counts["connections"],
+        "connections_refused": counts["connections_refused"],
+        "requests": counts["requests"],
+        "requests_refused": counts["requests_refused"],
+        "uptime_s": runtime.around.loop.time() - runtime.began_s,
+        "cpu_s": used.cpu_s if used else 0.0,
+        "rss_bytes": used.rss_bytes if used else 0,
+    }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from procd.core import Restart, Start, Stop
-from procd.errors import Failed, ProcessExitedAlready, ShuttingDown, WrongState
+from procd.errors import Failed, ProcessExitedAlready, WrongState
 from procd.runtime.operations import carry_out, roll
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 async def _operate(call: Call, sent: dict[str, Any], request: type[Start | Stop | Restart]) -> Answer:
     if call.daemon.closing and request is not Stop:
-        raise _going_down()
+        raise call.going_down()
     results = await carry_out(
         call.daemon.runtime, request, call.names(sent), call.peer.actor,
         wait=sent.get("wait", True), timeout_s=sent.get("timeout"),
@@ -37,13 +37,9 @@ async def restart(call: Call, sent: dict[str, Any]) -> Answer:
     if not sent.get("rolling", False):
         return await _operate(call, sent, Restart)
     if call.daemon.closing:
-        raise _going_down()
+        raise call.going_down()
     results = await roll(call.daemon.runtime, call.names(sent), call.peer.actor, sent.get("timeout"))
     return {"programs": [result.to_wire() for result in results]}
-
-
-def _going_down() -> ShuttingDown:
-    return ShuttingDown("procd is shutting down and starts nothing", "wait until it is started again")
 
 
 def signal(call: Call, sent: dict[str, Any]) -> Answer:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from procd.config.access import Right
 from procd.control import parameters as p
-from procd.control.methods import asking, operating, streaming, talking, whole
+from procd.control.methods import asking, operating, running, streaming, talking, whole
 from procd.control.parameters import Parameter
 
 if TYPE_CHECKING:
@@ -72,6 +72,9 @@ METHODS: dict[str, Method] = {
     "events": Method(
         streaming.events, Right.EVENTS, (Parameter("since", p.COUNT), Parameter("follow", p.FLAG))
     ),
+    "metrics": Method(asking.metrics, Right.STATUS),
+    "run": Method(running.run, Right.RUN, (Parameter("spec", p.TABLE, required=True),)),
+    "forget": Method(running.forget, Right.RUN, (_PROGRAMS,)),
     "plan": Method(whole.plan, Right.RELOAD),
     "reload": Method(whole.reload, Right.RELOAD),
     "shutdown": Method(whole.shutdown, Right.SHUTDOWN),
