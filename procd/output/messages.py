@@ -39,7 +39,8 @@ FINISH = "finish"
 DETACH = "detach"
 #: `[FORGET, slot]`: as DETACH, and the log is closed.  Answered by FORGOTTEN; then the slot may be given again.
 FORGET = "forget"
-#: `[WATCH, slot, wanted]`: say GROWN of this log, or do not.
+#: `[WATCH, slot, wanted]`: say GROWN of this log, or do not.  Said once at the beginning, too: what came before
+#: somebody wanted to know was told to nobody.
 WATCH = "watch"
 #: `[SYNC, token, [slot, …]]`: answered by SYNCED when what is in these pipes now is in the files.
 SYNC = "sync"
