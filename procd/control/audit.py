@@ -49,7 +49,7 @@ class Audit:
         """Note a request that is over."""
         if call.right not in CHANGING or (outcome == DONE and request.method in _ONLY_LOOK):
             return
-        if outcome == DONE and call.right in {Right.WRITE, Right.ATTACH}:
+        if outcome == DONE and call.right is Right.WRITE:
             # One for each 64 KiB, or each key that is pressed, would be a flood of its own.
             return
         peer, programs = call.peer, call.programs

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 MAX_PATTERNS = 1024
 #: Characters of a name or pattern: four times the longest name, and short enough to be quoted in an answer.
 MAX_NAME_LENGTH = 256
+#: Rows or columns of a terminal: what fits into 16 bits (TIOCSWINSZ, ioctl_tty(2)).
+MAX_CELLS = 65535
 
 
 class Kind(NamedTuple):
@@ -98,6 +100,12 @@ def _count(value: object) -> int:
     return value
 
 
+def _cells(value: object) -> int:
+    if not 1 <= _count(value) <= MAX_CELLS:
+        raise ValueError
+    return _count(value)
+
+
 def _seconds(value: object) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < math.inf:
         raise ValueError
@@ -138,6 +146,7 @@ TEXT = Kind("a name", _text)
 PATTERNS = Kind(f"a list of 1 to {MAX_PATTERNS} names or patterns", _patterns)
 FLAG = Kind("true or false", _flag)
 COUNT = Kind("a whole number, 0 or more", _count)
+CELLS = Kind(f"a whole number from 1 to {MAX_CELLS}", _cells)
 SECONDS = Kind("a number of seconds, 0 or more", _seconds)
 OCTETS = Kind(f"1 to {MAX_CHUNK_BYTES} bytes, as bin", _octets)
 SIGNAL = Kind('a signal: "TERM", "SIGTERM" or a number', _signal)

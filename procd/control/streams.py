@@ -237,6 +237,10 @@ class Streams:
         """Whether one of them runs."""
         return bool(self._tasks)
 
+    def source(self, number: int) -> Source | None:
+        """Look up what a stream is made of; None if there is none of this number."""
+        return self._sources.get(number)
+
     def cancel(self, number: int) -> bool:
         """End a stream without a further word; return whether there was one."""
         task = self._tasks.pop(number, None)

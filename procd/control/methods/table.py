@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from procd.config.access import Right
 from procd.control import parameters as p
-from procd.control.methods import asking, operating, running, streaming, talking, whole
+from procd.control.methods import asking, attaching, operating, running, streaming, talking, whole
 from procd.control.parameters import Parameter
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ _PROGRAM = Parameter("program", p.TEXT, required=True)
 _TIMEOUT = Parameter("timeout", p.SECONDS)
 _OPERATION = (_PROGRAMS, Parameter("wait", p.FLAG), _TIMEOUT)
 _STREAMS = p.one_of("stdout", "stderr")
+_SIZE = (Parameter("rows", p.CELLS), Parameter("columns", p.CELLS))
 
 METHODS: dict[str, Method] = {
     "hello": Method(asking.hello, Right.NONE, (Parameter("protocol", p.COUNT),)),
@@ -61,6 +62,17 @@ METHODS: dict[str, Method] = {
             Parameter("lines", p.COUNT),
             Parameter("offset", p.COUNT),
             Parameter("follow", p.FLAG),
+        ),
+    ),
+    "attach": Method(attaching.attach, Right.ATTACH, (_PROGRAM, *_SIZE)),
+    # Of a stream of this connection, and for that there was a right.
+    "resize": Method(
+        attaching.resize,
+        Right.NONE,
+        (
+            Parameter("stream", p.COUNT, required=True),
+            Parameter("rows", p.CELLS, required=True),
+            Parameter("columns", p.CELLS, required=True),
         ),
     ),
     "wait": Method(

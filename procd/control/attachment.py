@@ -1,0 +1,154 @@
+"""Being attached to a program: its output from now on, of all its streams, until the life that was there ends.
+
+Owns the joining of several logs to one stream, and its end.  How a log is read is `streams`'.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from procd.core import State
+from procd.core.policy import is_success
+from procd.errors import WrongState
+from procd.output import StreamKey
+from procd.runtime.record import exit_to_wire
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from procd.control.streams import Outlet, Source
+    from procd.core import Exit
+    from procd.runtime import Runtime
+    from procd.runtime.console import Size
+    from procd.runtime.life import Life
+
+
+class Attachment:
+    """A stream of what one life writes.
+
+    `sources` are its logs by stream, each with the offset where it begins.  Its end tells how the life ended.
+    """
+
+    def __init__(self, runtime: Runtime, life: Life, sources: Mapping[str, tuple[Source, int]]) -> None:
+        self._runtime = runtime
+        self._life = life
+        self._sources = sources
+        self._parts: dict[str, _Part] = {}
+        self._closed = False
+        self._over: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        life.on_over.add(self._on_over)
+
+    def look(self, size: Size) -> None:
+        """Say how large the viewer's screen is.
+
+        Raises WrongState for a program without a terminal, and when this has ended.
+        """
+        if self._closed:
+            raise WrongState(f"this attachment to {self._life.name} has ended", "attach again")
+        if self._life.console is None:
+            raise WrongState(f"{self._life.name} has no terminal", "give it `terminal = true`")
+        self._life.console.look(self, size)
+
+    def _on_over(self, ended: Exit) -> None:
+        program = self._runtime.machine.programs[self._life.name]
+        stopped = program.state is State.STOPPING
+        if not self._over.done():
+            self._over.set_result({
+                "reason": "it was stopped" if stopped else str(ended),
+                "exit": exit_to_wire(ended),
+                "ok": stopped or is_success(ended, program.spec.success),
+            })  # fmt: skip
+
+    async def run(self, number: int, outlet: Outlet) -> None:
+        """Send the output until the life is over, and then its end."""
+        self._parts = {stream: _Part(outlet, stream, at) for stream, (_, at) in self._sources.items()}
+        tasks = {
+            asyncio.create_task(source.run(number, self._parts[stream]))
+            for stream, (source, _) in self._sources.items()
+        }
+        try:
+            await self._until_over(tasks)
+            last = {"reason": "the program was removed", "exit": None, "ok": True}
+            if self._over.done():
+                last = self._over.result()
+                await self._send_the_rest(tasks)
+            outlet.notify("stream.end", [number, last])
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self.close()
+
+    async def _until_over(self, tasks: set[asyncio.Task[None]]) -> None:
+        """Wait for the end of the life, or of all its logs."""
+        going = set(tasks)
+        while going and not self._over.done():
+            awaited: set[asyncio.Future[Any]] = {*going, self._over}
+            await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
+            for task in {task for task in going if task.done()}:
+                going.discard(task)
+                task.result()
+
+    async def _send_the_rest(self, tasks: set[asyncio.Task[None]]) -> None:
+        """Send what the life wrote until its end, at the pace of whoever reads."""
+        logs, name = self._runtime.around.logs, self._life.name
+        for stream, part in self._parts.items():
+            waiting = asyncio.create_task(part.until(logs.reaches(StreamKey(name, stream))))
+            going = {task for task in tasks if not task.done()}
+            try:
+                await asyncio.wait({waiting, *going}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                waiting.cancel()
+
+    def send_rest(self, number: int, outlet: Outlet) -> None:
+        """Send now what is there and was not sent."""
+        for stream, (source, at) in self._sources.items():
+            source.send_rest(number, self._parts.get(stream) or _Part(outlet, stream, at))
+
+    def close(self) -> None:
+        """Look no more; harmless if that was done."""
+        self._closed = True
+        self._life.on_over.discard(self._on_over)
+        if self._life.console is not None:
+            self._life.console.leave(self)
+        for source, _ in self._sources.values():
+            source.close()
+
+
+class _Part:
+    """The outlet of one of the logs: what it sends is marked with the name of its stream.
+
+    `reached` is the offset up to which everything was sent.
+    """
+
+    def __init__(self, outlet: Outlet, stream: str, reached: int) -> None:
+        self._outlet = outlet
+        self._stream = stream
+        self._moved = asyncio.Event()
+        self.reached = reached
+
+    def notify(self, method: str, params: list[Any]) -> None:
+        """Pass a notification on, but for the end: that is said once for all."""
+        number, body = params
+        if method == "stream.end":
+            return
+        if "offset" in body:
+            self.reached = body["offset"] + len(body["data"])
+        else:
+            self.reached += body["bytes"]
+        self._moved.set()
+        self._outlet.notify(method, [number, {**body, "stream": self._stream}])
+
+    async def room(self) -> None:
+        """Return when the peer has read enough of what it was sent."""
+        await self._outlet.room()
+
+    def stream_ended(self) -> None:
+        """Take note of nothing: the stream is that of all parts."""
+
+    async def until(self, offset: int) -> None:
+        """Return when everything before an offset was sent."""
+        while self.reached < offset:
+            self._moved.clear()
+            await self._moved.wait()
