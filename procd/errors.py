@@ -24,24 +24,29 @@ from __future__ import annotations
 
 import errno as errno_names
 import os
-from typing import Any, ClassVar, NamedTuple
+
+from procd.value import Value
+
+TYPE_CHECKING = False  # not from typing: see procd.value
+if TYPE_CHECKING:
+    from typing import Any, ClassVar
 
 
 class ProcdError(Exception):
     """Anything that procd reports on purpose."""
 
 
-class Problem(NamedTuple):
-    """One mistake in a configuration: `file:line: key: what; what to do`.
+class Problem(Value):
+    """One mistake in a configuration: `file:line: key: what; what to do`."""
 
-    No dataclass: to import those takes longer than everything else that procctl needs for a `status`.
-    """
+    __slots__ = ("file", "line", "key", "what", "remedy")  # noqa: RUF023 - problems are sorted by place
 
-    file: str
-    line: int
-    key: str
-    what: str
-    remedy: str
+    def __init__(self, file: str, line: int, key: str, what: str, remedy: str) -> None:
+        self.file = file
+        self.line = line
+        self.key = key
+        self.what = what
+        self.remedy = remedy
 
     def __str__(self) -> str:
         where = f"{self.file}:{self.line}: " if self.line else f"{self.file}: "

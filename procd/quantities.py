@@ -6,10 +6,13 @@ are used.
 
 from __future__ import annotations
 
-import re
 import signal
 
 from procd.errors import InvalidQuantity
+
+TYPE_CHECKING = False  # not from typing: see procd.value
+if TYPE_CHECKING:
+    from re import Match
 
 _DURATION_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZE_UNITS_BYTES = {
@@ -17,7 +20,8 @@ _SIZE_UNITS_BYTES = {
     "KB": 1000, "MB": 1000**2, "GB": 1000**3,
     "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3,
 }  # fmt: skip
-_NUMBER_AND_UNIT = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,18})?) ?([A-Za-z]*)", re.ASCII)
+_NUMBER_AND_UNIT = r"(?a)([0-9]{1,18}(?:\.[0-9]{1,18})?) ?([A-Za-z]*)"
+_TWO_DIGITS = r"(?a)[0-9]{1,2}"
 _TOO_LARGE = 2**63  # neither the kernel's counters nor file offsets go further
 
 DURATION_SYNTAX = 'a duration: a number of seconds, or "250ms", "1.5s", "10m", "2h", "1d"'
@@ -66,13 +70,13 @@ def parse_signal(value: object) -> int:
     """
     if isinstance(value, str):
         name = value.upper()
-        if re.fullmatch(r"[0-9]{1,2}", name, re.ASCII):
+        if _fullmatch(_TWO_DIGITS, name):
             return parse_signal(int(name))
         name = name if name.startswith("SIG") else f"SIG{name}"
         found = signal.Signals.__members__.get(name)
         if found is not None:
             return int(found)
-        plus = re.fullmatch(r"SIGRTMIN\+([0-9]{1,2})", name, re.ASCII)
+        plus = _fullmatch(rf"SIGRTMIN\+({_TWO_DIGITS[4:]})", name)
         if plus:
             return parse_signal(int(signal.SIGRTMIN) + int(plus.group(1)))
     elif isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= int(signal.SIGRTMAX):
@@ -119,8 +123,14 @@ def format_size(size: int) -> str:
     raise AssertionError("unreachable: GiB takes every larger size")
 
 
+def _fullmatch(pattern: str, text: str) -> Match[str] | None:
+    import re  # noqa: PLC0415 - who only shows quantities, as `procctl status` does, need not wait for it
+
+    return re.fullmatch(pattern, text)
+
+
 def _split(value: object, expected: str) -> tuple[str, str]:
-    match = _NUMBER_AND_UNIT.fullmatch(value) if isinstance(value, str) else None
+    match = _fullmatch(_NUMBER_AND_UNIT, value) if isinstance(value, str) else None
     if match is None:
         raise InvalidQuantity(value, expected)
     return match.group(1), match.group(2)

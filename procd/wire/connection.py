@@ -6,20 +6,21 @@ Owns the bytes that are not a whole frame yet, and who may say what.  It must no
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
-
 import msgpack
 
 from procd.errors import LocalProtocolError, RemoteProtocolError
+from procd.value import Value
 from procd.wire.limits import REPLY_LIMITS, REQUEST_LIMITS, Limits
 from procd.wire.messages import Message, Notification, Request, Response, from_array, to_array
 from procd.wire.scanner import FrameScanner
 
+TYPE_CHECKING = False  # not from typing: see procd.value
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
 
-class _Direction(NamedTuple):
+class _Direction(Value):
     """What may be said in one direction.
 
     `walked`: what we say is looked at as closely as what we hear.  Requests are: they hold what people gave.
@@ -27,9 +28,12 @@ class _Direction(NamedTuple):
     take six times as long as to encode them, while everything else waits.
     """
 
-    limits: Limits
-    kinds: tuple[type[Message], ...]
-    walked: bool
+    __slots__ = ("kinds", "limits", "walked")
+
+    def __init__(self, limits: Limits, kinds: tuple[type[Message], ...], *, walked: bool) -> None:
+        self.limits = limits
+        self.kinds = kinds
+        self.walked = walked
 
 
 _TO_DAEMON = _Direction(REQUEST_LIMITS, (Request,), walked=True)

@@ -6,7 +6,7 @@ many clients, whom it may not trust; a client holds one reply, of a daemon that 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from procd.value import Value
 
 KIB = 1024
 
@@ -24,7 +24,7 @@ MAX_METHOD_LENGTH = 64
 """Characters of a method's name: several times the longest that is defined, and short enough to be quoted."""
 
 
-class Limits(NamedTuple):
+class Limits(Value):
     """What one frame of one direction may hold.
 
     `values` counts everything in a frame, the keys of maps too: an empty map is one byte on the wire and 64 in
@@ -32,13 +32,25 @@ class Limits(NamedTuple):
     value; the array that is the message counts.
     """
 
-    frame_bytes: int
-    values: int
-    depth: int
-    array_length: int
-    map_length: int
-    text_bytes: int
-    binary_bytes: int
+    __slots__ = ("array_length", "binary_bytes", "depth", "frame_bytes", "map_length", "text_bytes", "values")
+
+    def __init__(
+        self,
+        frame_bytes: int,
+        values: int,
+        depth: int,
+        array_length: int,
+        map_length: int,
+        text_bytes: int,
+        binary_bytes: int,
+    ) -> None:
+        self.frame_bytes = frame_bytes
+        self.values = values
+        self.depth = depth
+        self.array_length = array_length
+        self.map_length = map_length
+        self.text_bytes = text_bytes
+        self.binary_bytes = binary_bytes
 
 
 REQUEST_LIMITS = Limits(

@@ -12,11 +12,13 @@ It must not know what a message is.
 from __future__ import annotations
 
 from enum import Enum, auto
-from typing import TYPE_CHECKING, NoReturn
 
 from procd.errors import RemoteProtocolError
 
+TYPE_CHECKING = False  # not from typing: see procd.value
 if TYPE_CHECKING:
+    from typing import NoReturn
+
     from procd.wire.limits import Limits
 
 
