@@ -1,97 +1,37 @@
 """The `procctl` command.
 
-Owns the list of verbs, and what becomes of an error: one sentence, one hint, one exit status.  A verb's module
-is imported when that verb is used, because starting is most of what a command line spends its time on: no
-asyncio, no logging, no JSON unless asked for.
+Owns what becomes of an error: one sentence, one hint, one exit status.  Starting is most of what a command
+line spends its time on, so only what a run needs is imported: no asyncio, no logging, no JSON unless asked
+for, and no click on the short way.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from importlib import import_module
-
-import click
 
 from procctl import exit_codes
-from procctl.commands import FAMILY_OF_VERB
-from procctl.invocation import Invocation, common_options, write, write_error
-from procd import __version__
+from procctl.console import Invocation, SeveralHosts, write_error
+from procctl.short_way import short_way
 from procd.errors import ProcdError
 
+TYPE_CHECKING = False  # not from typing: see procd.value
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-class Verbs(click.Group):
-    """The verbs, each imported when it is asked for."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """All verbs, in the order of the documentation."""
-        del ctx
-        return list(FAMILY_OF_VERB)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of a verb; None for a word that is no verb."""
-        del ctx
-        if cmd_name not in FAMILY_OF_VERB:
-            return None
-        family = import_module(f"procctl.commands.{FAMILY_OF_VERB[cmd_name]}")
-        command: click.Command = getattr(family, cmd_name)
-        return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The verb, and what is left for it; raises UsageError with the verbs that are spelt alike."""
-        verb = args[0]
-        if verb in FAMILY_OF_VERB:
-            return super().resolve_command(ctx, args)
-        from difflib import get_close_matches  # noqa: PLC0415 - only somebody who mistyped pays for it
-
-        alike = " or ".join(get_close_matches(verb, FAMILY_OF_VERB))
-        raise click.UsageError(f"there is no verb {verb!r}{f'; did you mean {alike}?' if alike else ''}", ctx)
+COMPLETE_VARIABLE = "_PROCCTL_COMPLETE"
+"""Set by a shell that wants to know how a command line could go on; its name is click's convention."""
 
 
-def _show_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:  # noqa: FBT001 - click's signature
-    # click's own version_option looks for translations when it is defined: 3 ms of every start.
-    if wanted:
-        write(f"procctl {__version__}\n")
-        context.exit()
+def run(arguments: Sequence[str], host: str | None = None) -> int:
+    """Carry out one command line; its exit status.
 
-
-@click.group(cls=Verbs, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
-@common_options
-@click.option(
-    "--version",
-    is_flag=True,
-    is_eager=True,
-    expose_value=False,
-    callback=_show_version,
-    help="Show the version of procctl and exit.",
-)
-@click.pass_context
-def procctl(context: click.Context) -> int:
-    """Show and control the programs that procd supervises.
-
-    Without a verb, shows their status.
+    With `host` it is carried out there, whatever hosts it names.
     """
-    if context.invoked_subcommand is not None:
-        return exit_codes.DONE
-    status = procctl.get_command(context, "status")
-    assert status is not None, "status is in the table of verbs"  # noqa: S101
-    code: int = context.invoke(status)
-    return code
-
-
-def run(arguments: list[str]) -> int:
-    """Carry out one command line; its exit status."""
-    invocation = Invocation()
+    asks = host is None and COMPLETE_VARIABLE not in os.environ
+    invocation, action = (short_way(arguments) if asks else None) or (Invocation(host), None)
     try:
-        with procctl.make_context("procctl", list(arguments), obj=invocation) as context:
-            return int(procctl.invoke(context))
-    except click.exceptions.Exit as end:
-        return end.exit_code
-    except click.UsageError as error:
-        _complain(error)
-        return exit_codes.USAGE
+        return action() if action else _long_way(arguments, invocation)
     except KeyboardInterrupt:
         return exit_codes.INTERRUPTED
     except BrokenPipeError:
@@ -112,6 +52,19 @@ def main() -> None:
     sys.exit(run(sys.argv[1:]))
 
 
+def _long_way(arguments: Sequence[str], invocation: Invocation) -> int:
+    from procctl import verbs  # noqa: PLC0415 - it imports click
+
+    if COMPLETE_VARIABLE in os.environ:
+        return verbs.complete(COMPLETE_VARIABLE, os.environ[COMPLETE_VARIABLE])
+    try:
+        return verbs.run(arguments, invocation)
+    except SeveralHosts:
+        from procctl import fleet  # noqa: PLC0415 - one host is the rule
+
+        return fleet.run(arguments, invocation, run)
+
+
 def _open_missing_streams() -> None:
     """Open what the caller closed (`procctl … >&-`), or the socket would become standard output."""
     descriptor = 0
@@ -120,11 +73,6 @@ def _open_missing_streams() -> None:
     os.close(descriptor)
     sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115 - it stays open to the end
     sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115 - the same
-
-
-def _complain(error: click.UsageError) -> None:
-    path = error.ctx.command_path if error.ctx else "procctl"
-    sys.stderr.write(f"procctl: {error.format_message()}\nsee `{path} --help`\n")
 
 
 def _discard_output() -> None:

@@ -1,33 +1,52 @@
 """A blocking client of procd.
 
-Owns the socket: where it is, who answers on it, how long an answer may take.  It must not know what a method
-means, nor how an answer is shown; a script that uses it sees the maps that travel on the wire.
+Owns one connection: when it is opened, how long an answer may take, how streams share it with calls.  What a
+method takes and gives stands in `procctl.questions`; `call` sends and gives the maps that travel on the wire.
 
-    with Client() as client:
-        for record in client.call("status")["programs"]:
-            print(record["name"], record["state"])
+    with Client(timeout_s=10) as client:
+        for record in client.status():
+            print(record.name, record.state)
 """
 
 from __future__ import annotations
 
 import errno
-import os
-import socket
-import struct
 from collections import deque
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NoReturn, Self
 
-from procd.errors import NotPermitted, Refusal, RemoteProtocolError, TimedOut, Unreachable
-from procd.quantities import format_duration
-from procd.wire import MAX_REQUEST_ID, Connection, Message, Notification, Request, Response
+from procctl.absence import gave_up, lost, stranger
+from procctl.blocking import Methods
+from procctl.dialogue import (
+    STREAM_DATA,
+    STREAM_END,
+    STREAM_GAP,
+    Dialogue,
+    opened_stream,
+    part_of,
+    result_of,
+)
+from procctl.where import LocalSocket, find_socket
+from procd.errors import Refusal, RemoteProtocolError, Unreachable
+from procd.wire import Notification
 
+TYPE_CHECKING = False  # not from typing: see procd.value
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterator
     from types import TracebackType
+    from typing import Any, NoReturn, Self
 
-SOCKET_OF_ROOT = "/run/procd/procd.sock"
-SOCKET_BELOW_RUNTIME_DIRECTORY = "procd/procd.sock"
+    from procctl.questions import Question, T
+    from procctl.where import Way
+    from procd.wire import Response
+
+__all__ = [
+    "STREAM_DATA",
+    "STREAM_END",
+    "STREAM_GAP",
+    "Client",
+    "Stream",
+]
 
 RECEIVE_BYTES = 256 * 1024
 """At most what one recv takes: a few full chunks of a log, and less than a system call for each."""
@@ -35,45 +54,34 @@ RECEIVE_BYTES = 256 * 1024
 SHORTEST_WAIT_S = 0.001
 """What a timeout of 0 means: a socket with settimeout(0) would not wait even for its own buffer."""
 
-START_HINT = "is procd running? start it with `procd run`, or name its socket with -s or PROCD_SOCKET"
+ANSWER_GRACE_S = 2.0
+"""How much longer than the daemon we wait where it keeps the time itself: its answer knows more than ours."""
+
 _PEER_LEFT = frozenset({errno.EPIPE, errno.ECONNRESET})
 """What a send to a socket says that the other side has closed."""
 
-STREAM_DATA, STREAM_GAP, STREAM_END = "stream.data", "stream.gap", "stream.end"
-CLOSING = "closing"
 
-
-def find_socket() -> str:
-    """The path of the socket where nobody named one: $PROCD_SOCKET, or what INTERFACE says for this user.
-
-    Raises Unreachable where neither the environment nor the user tells.
-    """
-    named = os.environ.get("PROCD_SOCKET")
-    if named:
-        return named
-    if os.geteuid() == 0:
-        return SOCKET_OF_ROOT
-    runtime_directory = os.environ.get("XDG_RUNTIME_DIR")
-    if runtime_directory:
-        return os.path.join(runtime_directory, SOCKET_BELOW_RUNTIME_DIRECTORY)  # noqa: PTH118 - pathlib is slow to import
-    raise _unreachable(
-        "where procd listens is not known: XDG_RUNTIME_DIR is not set",
-        "name the socket with -s or PROCD_SOCKET",
-    )
-
-
-class Client:
+class Client(Methods):
     """One connection to a daemon, opened by the first call and closed at the end of the `with`.
 
     `timeout_s` is how long one answer may take (None: for ever).  After an Unreachable or a TimedOut of its own
-    the connection is closed, and the next call opens another.
+    the connection is closed, and the next call opens another.  `host` is asked by ssh, as `procctl -H` does.
+    `reconnect_s` is how long a stream of `logs` or `events` waits for a daemon that is gone (None: for ever).
     """
 
-    _next_id: int
-
-    def __init__(self, socket_path: str | None = None, timeout_s: float | None = None) -> None:
-        self.socket_path = find_socket() if socket_path is None else socket_path
+    def __init__(
+        self,
+        socket_path: str | None = None,
+        timeout_s: float | None = None,
+        *,
+        host: str | None = None,
+        reconnect_s: float | None = 60.0,
+    ) -> None:
+        self.socket_path = socket_path
+        self.host = host
         self.timeout_s = timeout_s
+        self.reconnect_s = reconnect_s
+        self._way: Way = _way(host, socket_path)
         self._socket: socket.socket | None = None
         self._forget()
 
@@ -85,12 +93,32 @@ class Client:
     ) -> None:
         self.close()
 
+    @property
+    def where(self) -> str:
+        """What is connected to, in words."""
+        return self._way.where
+
     def close(self) -> None:
         """Leave; requests that were not answered may still be carried out."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+            self._way.leave()
         self._forget()
+
+    def another(self) -> Client:
+        """A client of the same daemon with a connection of its own, as each stream has one."""
+        return Client(self.socket_path, self.timeout_s, host=self.host, reconnect_s=self.reconnect_s)
+
+    def ask(self, question: Question[T]) -> T:
+        """The typed answer to a question; raises like `call`.
+
+        Where the daemon keeps the time itself it is given a moment longer than that.
+        """
+        patience_s = self.timeout_s
+        if question.takes_s is not None:
+            patience_s = question.takes_s + ANSWER_GRACE_S
+        return question.read(self.finish(self.begin(question.method, **question.params), patience_s))
 
     def call(self, method: str, /, **params: Any) -> Any:  # noqa: ANN401 - what travels on the wire
         """The result of a method.
@@ -105,40 +133,39 @@ class Client:
 
         The daemon takes the requests of a connection in their order, so a few may be on their way at once.
         """
-        request_id = self._next_id
-        frame = self._connection.send(Request(request_id, method, params))
         connected = self._connected()
-        self._next_id = request_id % MAX_REQUEST_ID + 1
-        self._waiting[request_id] = method
+        request_id, frame = self._dialogue.begin(method, params)
+        deed = self._dialogue.deed(request_id)
         try:
             connected.settimeout(None if self.timeout_s is None else max(self.timeout_s, SHORTEST_WAIT_S))
             connected.sendall(frame)
         except TimeoutError:
-            self._give_up(f"answer `{method}`")
+            self._give_up(deed, self.timeout_s)
         except OSError as error:
             if error.errno not in _PEER_LEFT:
                 self._lost(f"({error.strerror or error})")
             # A daemon that ends a connection says why before it closes: read up to that, or to the end.
             while True:
-                self._next_message(None, f"answer `{method}`")
+                self._take(None, deed)
         return request_id
 
-    def finish(self, request_id: int) -> Any:  # noqa: ANN401 - what travels on the wire
-        """The result of a request that was begun; raises like `call`."""
-        deadline_s = None if self.timeout_s is None else monotonic() + self.timeout_s
+    def finish(self, request_id: int, timeout_s: float | None = None) -> Any:  # noqa: ANN401 - what travels on the wire
+        """The result of a request that was begun; raises like `call`.
+
+        A `timeout_s` stands for that of the client.
+        """
+        timeout_s = self.timeout_s if timeout_s is None else timeout_s
+        if not self.has_answer(request_id, timeout_s):
+            self._give_up(self._dialogue.deed(request_id), timeout_s)
+        return result_of(self._answers.pop(request_id))
+
+    def has_answer(self, request_id: int, within_s: float | None) -> bool:
+        """Whether the answer to a request comes within a time (None: wait for it); it is kept for `finish`."""
+        deadline_s = None if within_s is None else monotonic() + within_s
         while request_id not in self._answers:
-            message = self._next_message(deadline_s, f"answer `{self._waiting[request_id]}`")
-            if isinstance(message, Notification):
-                self._notifications.append(message)
-            elif isinstance(message, Response) and message.id in self._waiting:
-                self._answers[message.id] = message
-            else:
-                self._refuse_peer("it answered what was never asked")
-        del self._waiting[request_id]
-        answer = self._answers.pop(request_id)
-        if answer.error is not None:
-            raise Refusal.from_wire(answer.error)
-        return answer.result
+            if not self._take(deadline_s, self._dialogue.deed(request_id)):
+                return False
+        return True
 
     def notifications(self) -> Iterator[Notification]:
         """What the daemon sends unasked, as it comes, without a time limit.
@@ -149,18 +176,19 @@ class Client:
         while True:
             if self._notifications:
                 yield self._notifications.popleft()
-                continue
-            message = self._next_message(None)
-            if not isinstance(message, Notification):
-                self._refuse_peer("it answered what was never asked")
-            yield message
+            else:
+                self._take(None)
 
     def stream(self, method: str, /, **params: Any) -> Stream:  # noqa: ANN401 - what travels on the wire
-        """Call a method that answers with a stream; raises like `call`."""
-        answer = self.call(method, **params)
-        if not isinstance(answer, dict) or "stream" not in answer:
-            self._refuse_peer("it answered with a stream that has no id")
-        return Stream(self, answer)
+        """Call a method that answers with a stream, on this connection; raises like `call`."""
+        return self.stream_of(self.call(method, **params))
+
+    def stream_of(self, answer: object) -> Stream:
+        """The stream that an answer has opened on this connection."""
+        try:
+            return Stream(self, opened_stream(answer))
+        except RemoteProtocolError as violation:
+            self._refuse_peer(str(violation))
 
     def wait_for_end(self) -> None:
         """Return when the daemon has closed the connection, as it does when it ends.
@@ -169,71 +197,82 @@ class Client:
         """
         deadline_s = None if self.timeout_s is None else monotonic() + self.timeout_s
         try:
-            while self._receive(deadline_s, "end"):
-                pass
+            while True:
+                chunk = self._receive(deadline_s)
+                if chunk is None:
+                    self._give_up("end", self.timeout_s)
+                if not chunk:
+                    break
         except Unreachable:
             return  # it ended without the courtesy of a close
         self.close()
 
     def _forget(self) -> None:
-        self._connection = Connection.of_client()
-        self._incoming: Iterator[Message] = iter(())
-        self._next_id = 1
-        self._waiting: dict[int, str] = {}
+        self._dialogue = Dialogue()
         self._answers: dict[int, Response] = {}
         self._notifications: deque[Notification] = deque()
 
     def _connected(self) -> socket.socket:
         if self._socket is None:
-            self._socket = _connect(self.socket_path, self.timeout_s)
+            self._socket = self._way.connect(self.timeout_s)
         return self._socket
 
-    def _next_message(self, deadline_s: float | None, deed: str = "") -> Message:
+    def _take(self, deadline_s: float | None, deed: str = "") -> bool:
+        """Put the next message where it belongs; False when the deadline comes first."""
         while True:
             try:
-                message = next(self._incoming, None)
+                message = self._dialogue.next()
             except RemoteProtocolError as violation:
                 self._refuse_peer(str(violation))
-            if message is None:
-                chunk = self._receive(deadline_s, deed)
-                if not chunk:
-                    self._lost(f"and did not {deed}" if deed else "")
-                self._incoming = self._connection.receive(chunk)
-            elif isinstance(message, Notification) and message.method == CLOSING:
+            except Refusal:
                 self.close()
-                raise Refusal.from_wire(message.params[0] if message.params else None)
-            else:
-                return message
+                raise
+            if message is not None:
+                break
+            chunk = self._receive(deadline_s)
+            if chunk is None:
+                return False
+            if not chunk:
+                self._lost(f"and did not {deed}" if deed else "")
+            self._dialogue.feed(chunk)
+        if isinstance(message, Notification):
+            self._notifications.append(message)
+        else:
+            self._answers[message.id] = message
+        return True
 
-    def _receive(self, deadline_s: float | None, deed: str) -> bytes:
+    def _receive(self, deadline_s: float | None) -> bytes | None:
+        """What has come, nothing at the end of the connection, None at the deadline."""
         connected = self._connected()
         try:
             connected.settimeout(None if deadline_s is None else max(deadline_s - monotonic(), SHORTEST_WAIT_S))
             return connected.recv(RECEIVE_BYTES)
         except TimeoutError:
-            self._give_up(deed)
+            return None
         except OSError as error:
             self._lost(f"({error.strerror or error})")
 
-    def _give_up(self, deed: str) -> NoReturn:
+    def _give_up(self, deed: str, timeout_s: float | None) -> NoReturn:
         self.close()
-        assert self.timeout_s is not None, "only a socket with a timeout times out"  # noqa: S101
-        raise TimedOut(
-            f"the daemon did not {deed} within {format_duration(self.timeout_s)}",
-            "what was asked for may still happen; look with `procctl status`, or allow more with --timeout",
-        )
+        assert timeout_s is not None, "only a socket with a timeout times out"  # noqa: S101
+        raise gave_up(deed, timeout_s)
 
     def _lost(self, how: str) -> NoReturn:
+        why = self._way.why_it_ended()
         self.close()
-        message = f"the daemon on {self.socket_path} closed the connection {how}".rstrip()
-        raise _unreachable(message, "what was asked for may have happened; look with `procctl status`")
+        raise why or lost(self.where, how)
 
     def _refuse_peer(self, why: str) -> NoReturn:
         self.close()
-        raise _unreachable(
-            f"what answers on {self.socket_path} does not speak procd's protocol: {why}",
-            "name the socket of procd with -s or PROCD_SOCKET",
-        )
+        raise stranger(self.where, why)
+
+
+def _way(host: str | None, socket_path: str | None) -> Way:
+    if host is None:
+        return LocalSocket(find_socket() if socket_path is None else socket_path)
+    from procctl.remote import Ssh  # noqa: PLC0415 - it starts programs, and most calls stay on this machine
+
+    return Ssh(host, socket_path)
 
 
 class Stream:
@@ -250,44 +289,9 @@ class Stream:
     def __iter__(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield what comes before the end, as STREAM_DATA or STREAM_GAP and its body."""
         for notification in self._client.notifications():
-            match notification.params:
-                case [stream_id, dict(body)] if stream_id == self.answer["stream"]:
-                    if notification.method == STREAM_END:
-                        self.end_reason = str(body.get("reason", ""))
-                        return
-                    yield notification.method, body
-
-
-def _connect(path: str, timeout_s: float | None) -> socket.socket:
-    unconnected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        if timeout_s is not None:
-            # Not settimeout: with that, connect to a full backlog fails at once instead of waiting (unix(7)).
-            whole = int(timeout_s)
-            limit = struct.pack("@ll", whole, max(int((timeout_s - whole) * 1e6), 1))
-            unconnected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
-        unconnected.connect(path)
-    except OSError as error:
-        unconnected.close()
-        raise _no_connection(path, error, timeout_s) from error
-    return unconnected
-
-
-def _no_connection(path: str, error: OSError, timeout_s: float | None) -> Exception:
-    if error.errno in {errno.EACCES, errno.EPERM}:
-        return NotPermitted(
-            f"you may not connect to {path} ({error.strerror})",
-            "run procctl as root, or as the user that procd runs as; who may connect is the mode of the socket",
-        )
-    if error.errno == errno.EAGAIN and timeout_s is not None:
-        return TimedOut(
-            f"the daemon on {path} took no connection within {format_duration(timeout_s)}",
-            "it is too busy, or stopped; allow more with --timeout",
-        )
-    return _unreachable(f"no daemon answers on {path} ({error.strerror or error})", START_HINT)
-
-
-def _unreachable(message: str, hint: str) -> Unreachable:
-    error = Unreachable(message)
-    error.add_note(hint)
-    return error
+            part = part_of(notification, self.answer["stream"])
+            if part is not None:
+                if part[0] == STREAM_END:
+                    self.end_reason = str(part[1].get("reason", ""))
+                    return
+                yield part

@@ -9,14 +9,12 @@ move the cursor, change the colours or forge a second row (CVE-2023-26604 and it
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from procd.quantities import format_duration, format_size
 
+TYPE_CHECKING = False  # not from typing: see procd.value
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-Record = dict[str, Any]
+    from collections.abc import Mapping, Sequence
+    from typing import Any
 
 RUNNING = "RUNNING"
 NOTHING = "-"
@@ -35,6 +33,9 @@ _COLOURS = {
 _STATUS_HEADINGS = ("NAME", "STATE", "PID", "UPTIME", "RESTARTS", "CPU", "MEM", "DETAIL")
 _STATUS_NUMBERS = frozenset({"PID", "UPTIME", "RESTARTS", "CPU", "MEM"})
 _COLUMN_GAP = "  "
+_BELOW = "    "
+_LEAST_DETAIL = 24
+"""Columns of DETAIL below which it gets a line of its own: three words are no cause."""
 
 # C0, DEL and C1, and the characters that reorder what stands around them (Unicode TR36: a name that reads as
 # another).  Shown as Python writes them.
@@ -56,11 +57,32 @@ def escaped_output(text: str) -> str:
     return text.translate(_ESCAPES_OF_OUTPUT)
 
 
-def status_table(records: Sequence[Mapping[str, Any]], *, colour: bool) -> str:
-    """One row for each program: NAME STATE PID UPTIME RESTARTS CPU MEM DETAIL."""
+def status_table(records: Sequence[Mapping[str, Any]], *, colour: bool, width: int | None = None) -> str:
+    """One row for each program: NAME STATE PID UPTIME RESTARTS CPU MEM DETAIL.
+
+    Records with a `host` have that in front.  For a terminal of `width` columns no line is longer than that:
+    DETAIL is cut, or where that would leave little of it stands below its row; and the programs are counted.
+    """
     if not records:
         return "no programs are configured\n"
-    return _table(_STATUS_HEADINGS, [_status_row(record) for record in records], colour=colour)
+    headings: tuple[str, ...] = _STATUS_HEADINGS
+    rows = [_status_row(record) for record in records]
+    if "host" in records[0]:
+        headings = ("HOST", *headings)
+        rows = [[escaped(record["host"]), *row] for record, row in zip(records, rows, strict=True)]
+    lines = _table(headings, rows, colour=colour, width=width)
+    if width is not None and len(records) > 1:
+        lines.append(cut(_census(records), width))
+    return "\n".join([*lines, ""])
+
+
+def _census(records: Sequence[Mapping[str, Any]]) -> str:
+    """`3 programs: 2 RUNNING, 1 FATAL`."""
+    count: dict[str, int] = {}
+    for record in records:
+        state = escaped(record.get("state"))
+        count[state] = count.get(state, 0) + 1
+    return f"{amount(len(records), 'program')}: {', '.join(f'{n} {state}' for state, n in count.items())}"
 
 
 def is_running(record: Mapping[str, Any]) -> bool:
@@ -68,9 +90,16 @@ def is_running(record: Mapping[str, Any]) -> bool:
     return record.get("state") == RUNNING
 
 
-def outcomes(rows: Iterable[Mapping[str, Any]]) -> str:
-    """What became of each program that should be started, stopped or restarted."""
-    return "".join(f"{_outcome(row)}\n" for row in rows)
+def outcomes(rows: Sequence[Mapping[str, Any]], *, colour: bool = False, width: int | None = None) -> str:
+    """What became of each program that should be started, stopped, restarted or rotated.
+
+    On a terminal (which has a `width`) several are counted, too.
+    """
+    lines = [_outcome(row, colour=colour) for row in rows]
+    if width is not None and len(rows) > 1:
+        failed = sum(not row.get("ok") for row in rows)
+        lines.append(f"{len(rows) - failed} of {len(rows)} done" + (f", {failed} failed" if failed else ""))
+    return "".join(f"{line}\n" for line in lines)
 
 
 def changes(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -135,12 +164,14 @@ def _or_nothing(value: Any, form: Any) -> str:  # noqa: ANN401 - a value of the 
 def _detail(record: Mapping[str, Any]) -> str:
     """Why the program is where it is, and what happens next: `exited with status 1; restart in 3s`.
 
-    A program that runs needs no excuse; its column is left for what is not as it should be.
+    A program that runs as it should needs no excuse; it may say something of itself (STATUS of sd_notify).
     """
-    parts = ["" if is_running(record) else str(record.get("reason") or "")]
-    health = record.get("health")
-    if health and health != "healthy":
-        parts.append(str(health))
+    health = record.get("health") or "healthy"
+    as_desired = is_running(record) and record.get("desired") != "down" and health != "unhealthy"
+    reason = str(record.get("status_text" if as_desired else "reason") or "")
+    parts = [reason]
+    if health != "healthy" and not reason.startswith(health):
+        parts.append(health)
     following = record.get("next")
     if following:
         delay_s = following.get("in_s")
@@ -149,35 +180,82 @@ def _detail(record: Mapping[str, Any]) -> str:
     return "; ".join(filter(None, parts))
 
 
-def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, colour: bool) -> str:
-    widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
+def _table(
+    headings: Sequence[str], rows: Sequence[Sequence[str]], *, colour: bool, width: int | None
+) -> list[str]:
+    """The lines of a table whose last column is words, and may be cut."""
+    widths = [max(map(columns, column)) for column in zip(headings, *rows, strict=True)]
+    state = headings.index("STATE")
+    state_at = sum(widths[:state]) + state * len(_COLUMN_GAP)
+    room = None if width is None else width - sum(widths[:-1]) - (len(headings) - 1) * len(_COLUMN_GAP)
+    below = room is not None and room < min(widths[-1], _LEAST_DETAIL)
     lines = []
     for row in (headings, *rows):
         cells = [
-            cell.rjust(width) if heading in _STATUS_NUMBERS else cell.ljust(width)
-            for heading, cell, width in zip(headings, row, widths, strict=True)
+            _aligned(cell, heading, columns_)
+            for heading, cell, columns_ in zip(headings[:-1], row[:-1], widths[:-1], strict=True)
         ]
+        line = _COLUMN_GAP.join(cells if below else [*cells, row[-1]]).rstrip()
+        if width is not None:
+            line = cut(line, width)
         if colour and row is not headings:
-            cells[1] = _coloured(row[1], cells[1])
-        lines.append(_COLUMN_GAP.join(cells).rstrip())
-    return "\n".join([*lines, ""])
+            line = _coloured(line, row[state], state_at)
+        lines.append(line)
+        if below and width is not None and row is not headings and row[-1]:
+            lines.append(cut(f"{_BELOW}{row[-1]}", width))
+    return lines
 
 
-def _coloured(state: str, cell: str) -> str:
+def _aligned(cell: str, heading: str, wide: int) -> str:
+    padding = " " * (wide - columns(cell))
+    return padding + cell if heading in _STATUS_NUMBERS else cell + padding
+
+
+def columns(text: str) -> int:
+    """How many columns of a terminal a text takes."""
+    if text.isascii():
+        return len(text)
+    from unicodedata import combining, east_asian_width  # noqa: PLC0415 - names and reasons are mostly ASCII
+
+    return sum(0 if combining(char) else 2 if east_asian_width(char) in "WF" else 1 for char in text)
+
+
+def cut(text: str, width: int) -> str:
+    """As much of a text as a terminal of that width shows in one line; what is cut ends with `…`."""
+    if columns(text) <= width:
+        return text
+    shown = text[: max(width - 1, 0)]
+    while columns(shown) > width - 1:
+        shown = shown[:-1]
+    return f"{shown}…"
+
+
+def _coloured(line: str, state: str, at: int) -> str:
+    """The line with the state in it, which begins `at` that column, in its colour."""
     colour = _COLOURS.get(state)
-    return f"{colour}{cell}{_PLAIN}" if colour else cell
+    # Where something before it takes two columns, or it was cut off, it stands elsewhere.
+    if colour is None or not line.startswith(state, at):
+        return line
+    return f"{line[:at]}{colour}{state}{_PLAIN}{line[at + len(state) :]}"
 
 
-def _outcome(row: Mapping[str, Any]) -> str:
+def _outcome(row: Mapping[str, Any], *, colour: bool = False) -> str:
+    state = row.get("state")
     if row.get("ok"):
-        return _name_and_state(row)
-    reason = row.get("reason") or "the state asked for was not reached"
-    return f"{escaped(row.get('name'))}: failed: {escaped(reason)} (it is {escaped(row.get('state'))})"
+        return _name_and_state(row, colour=colour) if state else f"{escaped(row.get('name'))}: done"
+    reason = escaped(row.get("reason") or "the state asked for was not reached")
+    where = f" (it is {_painted(escaped(state), colour=colour)})" if state else ""
+    return f"{escaped(row.get('name'))}: failed: {reason}{where}"
 
 
-def _name_and_state(row: Mapping[str, Any]) -> str:
+def _name_and_state(row: Mapping[str, Any], *, colour: bool = False) -> str:
     reason = row.get("reason")
-    return f"{escaped(row.get('name'))}: {escaped(row.get('state'))}{f', {escaped(reason)}' if reason else ''}"
+    state = _painted(escaped(row.get("state")), colour=colour)
+    return f"{escaped(row.get('name'))}: {state}{f', {escaped(reason)}' if reason else ''}"
+
+
+def _painted(state: str, *, colour: bool) -> str:
+    return _coloured(state, state, 0) if colour else state
 
 
 def _change(row: Mapping[str, Any]) -> str:

@@ -19,3 +19,6 @@ FAMILY_OF_VERB = {
     "version": "daemon",
 }
 """The verb → the file of this package that defines it, under the verb's name.  In the order of --help."""
+
+ONE_HOST_VERBS = frozenset({"attach"})
+"""Those that speak with a person, and so with one host at a time."""

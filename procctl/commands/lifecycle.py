@@ -6,14 +6,15 @@ from typing import Any
 
 import click
 
-from procctl import exit_codes, render
-from procctl.invocation import Invocation, common_options, patterns_or_all
+from procctl import exit_codes, progress, render
+from procctl.completion import complete_instances, complete_programs
+from procctl.invocation import Invocation, colours_wanted, common_options, patterns_or_all, width
 from procd.errors import InvalidQuantity
 from procd.quantities import SIGNAL_SYNTAX, parse_signal, signal_name
 
 AWAITABLE = ("running", "stopped", "exited", "healthy")
 
-_patterns = click.argument("patterns", metavar="PATTERN...", nargs=-1)
+_patterns = click.argument("patterns", metavar="PATTERN...", nargs=-1, shell_complete=complete_programs)
 _everything = click.option("--all", "everything", is_flag=True, help="All programs.")
 _no_wait = click.option("--no-wait", is_flag=True, help="Return when it is begun, not when it is done.")
 
@@ -73,8 +74,7 @@ def restart(
             "--rolling waits for each program before the next: it cannot be used with --no-wait"
         )
     programs = patterns_or_all(patterns, everything=everything)
-    how = {"rolling": True} if rolling else {}
-    return _change_state(invocation, "restart", programs, wait=not no_wait, **how)
+    return _change_state(invocation, "restart", programs, wait=not no_wait, rolling=rolling)
 
 
 @click.command()
@@ -97,7 +97,7 @@ def signal(
 
 
 @click.command()
-@click.argument("program")
+@click.argument("program", shell_complete=complete_instances)
 @click.option(
     "--for",
     "state",
@@ -115,9 +115,13 @@ def wait(invocation: Invocation, program: str, state: str) -> int:
     return exit_codes.DONE
 
 
-def _change_state(invocation: Invocation, method: str, programs: list[str], *, wait: bool, **how: bool) -> int:
+def _change_state(
+    invocation: Invocation, method: str, programs: list[str], *, wait: bool, rolling: bool = False
+) -> int:
+    how = {"rolling": True} if rolling else {}
     with invocation.client(daemon_keeps_time=True) as client:
-        answer = client.call(method, programs=programs, wait=wait, **how, **invocation.time_limit())
+        request = client.begin(method, programs=programs, wait=wait, **how, **invocation.time_limit())
+        answer = progress.finish(client, request, method, programs, rolling=rolling)
     rows = answer["programs"]
-    invocation.show(answer, lambda: render.outcomes(rows))
+    invocation.show(answer, lambda: render.outcomes(rows, colour=colours_wanted(), width=width()))
     return exit_codes.DONE if all(row["ok"] for row in rows) else exit_codes.FAILED

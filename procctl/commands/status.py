@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import click
 
-from procctl import exit_codes
-from procctl.invocation import EVERYTHING, Invocation, colours_wanted, common_options
-from procctl.render import is_running, status_table
+from procctl.completion import complete_programs
+from procctl.invocation import Invocation, common_options
+from procctl.overview import show_status
 
 
 @click.command()
-@click.argument("patterns", metavar="[PATTERN]...", nargs=-1)
+@click.argument("patterns", metavar="[PATTERN]...", nargs=-1, shell_complete=complete_programs)
 @click.option("--all", "everything", is_flag=True, help="All programs, as without a pattern.")
 @common_options
 @click.pass_obj
@@ -22,10 +22,4 @@ def status(invocation: Invocation, patterns: tuple[str, ...], *, everything: boo
     """
     if patterns and everything:
         raise click.UsageError("name programs or say --all, not both")
-    with invocation.client() as client:
-        answer = client.call("status", programs=list(patterns) or EVERYTHING)
-    records = answer["programs"]
-    invocation.show(answer, lambda: status_table(records, colour=colours_wanted()))
-    if patterns and not all(map(is_running, records)):
-        return exit_codes.NOT_RUNNING
-    return exit_codes.DONE
+    return show_status(invocation, patterns)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from procctl import exit_codes
+from procctl.completion import complete_instances
 from procctl.invocation import Invocation, common_options, write_error
 from procctl.render import amount, escaped
 from procd.errors import Failed, ProcdError, StdinClosed
@@ -22,7 +23,7 @@ OWN_STDIN = 0
 
 
 @click.command()
-@click.argument("program")
+@click.argument("program", shell_complete=complete_instances)
 @click.argument("text", required=False)
 @click.option("--eof", is_flag=True, help="Close the program's standard input afterwards.")
 @common_options
@@ -33,6 +34,8 @@ def send(invocation: Invocation, program: str, text: str | None, *, eof: bool) -
     TEXT and a newline; without TEXT all of procctl's own standard input, as fast as the program reads it.
     Shows how many bytes are in the program's pipe, also when not all of them are.
     """
+    if text is None and len(invocation.hosts) > 1:
+        raise click.UsageError("standard input can be sent to one host only: name it, or give TEXT")
     chunks = _own_stdin() if text is None else _pieces(os.fsencode(text) + b"\n")
     delivery = Delivery(program)
     failure: ProcdError | None = None
@@ -51,7 +54,7 @@ def send(invocation: Invocation, program: str, text: str | None, *, eof: bool) -
 
 
 @click.command()
-@click.argument("program")
+@click.argument("program", shell_complete=complete_instances)
 @click.argument("stream", type=click.Choice(["stdin", "stdout", "stderr"]))
 @common_options
 @click.pass_obj

@@ -5,11 +5,12 @@ from __future__ import annotations
 import click
 
 from procctl import exit_codes, render_why
+from procctl.completion import complete_instances
 from procctl.invocation import Invocation, common_options
 
 
 @click.command()
-@click.argument("program")
+@click.argument("program", shell_complete=complete_instances)
 @common_options
 @click.pass_obj
 def why(invocation: Invocation, program: str) -> int:

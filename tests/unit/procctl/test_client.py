@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from procctl.client import CLOSING, START_HINT, Client, find_socket
+from procctl.absence import START_HINT
+from procctl.client import Client
+from procctl.dialogue import CLOSING
+from procctl.where import find_socket
 from procd.errors import (
     LocalProtocolError,
     NoSuchProgram,
@@ -131,11 +134,15 @@ def test_an_answer_among_notifications_must_have_been_asked_for(start_daemon: St
         peer.notify("hurry")
         return {"stream": 1}
 
-    start_daemon(logs=logs)
+    def forge(peer: Peer, _: dict[str, Any]) -> object:
+        peer.send_bytes(b"\x94\x01\x63\xc0\xc0")
+        return SILENCE
+
+    start_daemon(logs=logs, forge=forge)
     with Client() as client:
         client.call("logs")
         assert next(client.notifications()).method == "hurry"
-        client.begin("logs")
+        client.begin("forge")
         with pytest.raises(Unreachable, match="never asked"):
             list(client.notifications())
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from procctl.cli import run
-from procctl.client import CLOSING
 from procctl.commands import logs
+from procctl.dialogue import CLOSING
 from procd.errors import NoSuchProgram, ShuttingDown
 
 if TYPE_CHECKING:
