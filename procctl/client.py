@@ -167,8 +167,8 @@ class Client(Methods):
                 return False
         return True
 
-    def notifications(self) -> Iterator[Notification]:
-        """What the daemon sends unasked, as it comes, without a time limit.
+    def notifications(self, until: int | None = None) -> Iterator[Notification]:
+        """What the daemon sends unasked, as it comes, without a time limit; to the answer to a request at most.
 
         Raises Unreachable when the daemon leaves.  No more is held in memory than one recv brought, as long as
         no `call` is made while a stream is flowing.
@@ -176,6 +176,8 @@ class Client(Methods):
         while True:
             if self._notifications:
                 yield self._notifications.popleft()
+            elif until in self._answers:
+                return
             else:
                 self._take(None)
 
@@ -288,7 +290,11 @@ class Stream:
 
     def __iter__(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield what comes before the end, as STREAM_DATA or STREAM_GAP and its body."""
-        for notification in self._client.notifications():
+        return self.until(None)
+
+    def until(self, request_id: int | None) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The same, and no further than to the answer to a request of the same connection."""
+        for notification in self._client.notifications(until=request_id):
             part = part_of(notification, self.answer["stream"])
             if part is not None:
                 if part[0] == STREAM_END:

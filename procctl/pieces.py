@@ -21,15 +21,26 @@ if TYPE_CHECKING:
 PIECE = TypeVar("PIECE")
 
 
+def _nobody(sentence: str) -> None:
+    """Nobody wants to be told."""
+
+
 class Pieces(Generic[PIECE]):
     """An iterator over a stream, on a connection of its own, across the daemons that serve it.
 
     The stream is opened by its first piece, or by `with`; leaving the `with`, or `close`, ends it.  A daemon
     that is gone is waited for, for `reconnect_s` of the client; then what `Client.call` raises is raised.
+    `tell` is told, in a sentence, that it is gone and that it is back.
     """
 
-    def __init__(self, connect: Callable[[], Client], position: Position[PIECE]) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], Client],
+        position: Position[PIECE],
+        tell: Callable[[str], None] | None = None,
+    ) -> None:
         self._client = connect()
+        self._tell = tell or _nobody
         self._position = position
         self._answer: dict[str, Any] = {}
         self._pieces = self._read()
@@ -84,6 +95,8 @@ class Pieces(Generic[PIECE]):
         patience_s = self._client.reconnect_s
         ends_s = None if patience_s is None else monotonic() + patience_s
         delay_s = FIRST_DELAY_S
+        if patience_s != 0:
+            self._tell("the daemon is gone; waiting for it to come back (Ctrl-C ends this)")
         while ends_s is None or monotonic() < ends_s:
             try:
                 self._open()
@@ -91,5 +104,6 @@ class Pieces(Generic[PIECE]):
                 sleep(delay_s)
                 delay_s = min(2 * delay_s, MAX_DELAY_S)
             else:
+                self._tell("the daemon is back")
                 return
         raise why

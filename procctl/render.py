@@ -109,6 +109,12 @@ def changes(rows: Sequence[Mapping[str, Any]]) -> str:
     return "".join(f"{_change(row)}\n" for row in rows)
 
 
+def numbers(metrics: Mapping[str, Any]) -> str:
+    """Two columns: what is counted, and how many there are."""
+    width = max(map(len, metrics), default=0)
+    return "".join(f"{escaped(name):<{width}}  {escaped(value)}\n" for name, value in metrics.items())
+
+
 def reached(record: Mapping[str, Any]) -> str:
     """The sentence that ends a wait."""
     return f"{_name_and_state(record)}\n"

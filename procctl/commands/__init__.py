@@ -14,9 +14,13 @@ FAMILY_OF_VERB = {
     "logs": "logs",
     "why": "why",
     "events": "events",
+    "run": "run",
+    "rotate": "lifecycle",
     "reload": "daemon",
     "shutdown": "daemon",
     "version": "daemon",
+    "metrics": "daemon",
+    "completion": "completion",
 }
 """The verb → the file of this package that defines it, under the verb's name.  In the order of --help."""
 

@@ -40,6 +40,17 @@ def shutdown(invocation: Invocation) -> int:
 @click.command()
 @common_options
 @click.pass_obj
+def metrics(invocation: Invocation) -> int:
+    """Show the numbers that procd keeps about itself and its programs."""
+    with invocation.client() as client:
+        answer = client.call("metrics")
+    invocation.show(answer, lambda: render.numbers(answer))
+    return exit_codes.DONE
+
+
+@click.command()
+@common_options
+@click.pass_obj
 def version(invocation: Invocation) -> int:
     """Show the versions of procctl and of the daemon.
 

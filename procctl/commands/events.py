@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from procctl import exit_codes, render
-from procctl.client import STREAM_DATA, STREAM_GAP
-from procctl.invocation import Invocation, common_options, say, write
+from procctl.invocation import Invocation, common_options, say, to_json, write
+from procctl.pieces import Pieces
+from procctl.results import Event, EventGap
+from procctl.resume import EventPosition
 
 
 @click.command()
@@ -19,20 +19,24 @@ from procctl.invocation import Invocation, common_options, say, write
 @common_options
 @click.pass_obj
 def events(invocation: Invocation, *, follow: bool, since: int) -> int:
-    """Show what happened: each event with its number, from which --since goes on."""
-    with invocation.client() as client:
-        for kind, body in client.stream("events", since=since, follow=follow):
-            if kind == STREAM_GAP:
-                say(f"{body['events']} events are missing: {body['reason']}")
-            elif kind == STREAM_DATA:
-                _show(invocation, body["events"])
+    """Show what happened: each event with its number, from which --since goes on.
+
+    With -f, procctl waits for a daemon that is restarted and goes on where it was.
+    """
+    client = invocation.client()
+    client.reconnect_s = None if follow else 0.0
+    with Pieces(client.another, EventPosition(since, follow=follow), tell=say) as pieces:
+        for piece in pieces:
+            _show(piece, as_json=invocation.json)
     return exit_codes.DONE
 
 
-def _show(invocation: Invocation, shown: list[dict[str, Any]]) -> None:
-    if invocation.json:
-        from json import dumps  # noqa: PLC0415 - only for --json, as everywhere
-
-        write("".join(f"{dumps(event)}\n" for event in shown))
-    else:
-        write("".join(render.event(event) for event in shown))
+def _show(piece: Event | EventGap, *, as_json: bool) -> None:
+    if isinstance(piece, EventGap):
+        if as_json:
+            write(to_json({"gap_events": piece.events, "reason": piece.reason}))
+        else:
+            say(f"{render.amount(piece.events, 'event')} missing here: {piece.reason}")
+        return
+    event = {"seq": piece.seq, "time": piece.time, "type": piece.type, "program": piece.program, **piece.facts}
+    write(to_json(event) if as_json else render.event(event))

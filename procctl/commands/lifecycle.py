@@ -1,4 +1,4 @@
-"""`procctl start`, `stop`, `restart`, `signal` and `wait`."""
+"""`procctl start`, `stop`, `restart`, `signal`, `wait` and `rotate`."""
 
 from __future__ import annotations
 
@@ -94,6 +94,21 @@ def signal(
     names = ", ".join(map(render.escaped, answer["signalled"]))
     invocation.show(answer, lambda: f"{signal_name(number)} sent to {names or 'nothing'}\n")
     return exit_codes.DONE
+
+
+@click.command()
+@_patterns
+@_everything
+@common_options
+@click.pass_obj
+def rotate(invocation: Invocation, patterns: tuple[str, ...], *, everything: bool) -> int:
+    """Begin new log files, and keep the old ones as the configuration says."""
+    programs = patterns_or_all(patterns, everything=everything)
+    with invocation.client() as client:
+        answer = client.call("rotate", programs=programs)
+    rows = answer["programs"]
+    invocation.show(answer, lambda: render.outcomes(rows, colour=colours_wanted(), width=width()))
+    return exit_codes.DONE if all(row["ok"] for row in rows) else exit_codes.FAILED
 
 
 @click.command()
