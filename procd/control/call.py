@@ -55,8 +55,12 @@ class Call:
     def _permitted(self, patterns: list[str]) -> list[str]:
         programs = self.daemon.runtime.machine.programs
         permit, right = self.permit, self.right
-        if len(patterns) == 1 and patterns[0] in programs and permit.everything:
-            return patterns
+        if permit.everything and len(patterns) == 1:
+            # What is asked for most, as fast as it goes.
+            if patterns[0] == "*":
+                return list(programs)
+            if patterns[0] in programs:
+                return patterns
         visible = permit.visible(programs)
         found = select(patterns, {name: program.spec for name, program in visible.items()})
         if permit.everything:

@@ -6,6 +6,7 @@ import os
 from time import clock_gettime
 from typing import NamedTuple
 
+_READ = os.O_RDONLY | os.O_CLOEXEC
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -29,10 +30,16 @@ def usage(pid: int) -> Usage | None:
     try:
         # What clock_getcpuclockid(3) would say, which Python has not.
         cpu_s = clock_gettime(~pid << 3 | _SCHEDULED)
+        fd = os.open(f"/proc/{pid}/statm", _READ)
     except OSError:
         return None
-    resident = _read(f"/proc/{pid}/statm").split(b" ", 2)
-    return Usage(cpu_s, int(resident[1]) * _PAGE_BYTES) if len(resident) == 3 else None
+    try:
+        resident = os.read(fd, 128).split(b" ", 2)[1]
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+    return Usage(cpu_s, int(resident) * _PAGE_BYTES)
 
 
 def cgroup_usage(directory: str, of_main: Usage | None) -> Usage | None:
@@ -52,7 +59,7 @@ def cgroup_usage(directory: str, of_main: Usage | None) -> Usage | None:
 
 def _read(path: str) -> bytes:
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(path, _READ)
     except OSError:
         return b""
     try:
