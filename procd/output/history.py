@@ -161,7 +161,7 @@ class History:
 
     def find(self, offset: int) -> Part | Gap | None:
         """Open the file that has this byte; a gap if only later ones are left, None at the end of them all."""
-        above = None
+        above, seen = None, 0
         for part in self.parts():
             if part.start <= offset < part.end:
                 return part
@@ -169,7 +169,11 @@ class History:
             if part.end <= offset:
                 return None if above is None else Gap(above - offset, CUT)
             above = part.start
-        return None if above is None else Gap(above - offset, ROTATED)
+            seen += 1
+        if above is None:
+            return None
+        # Rotation leaves an older file, if it leaves any.
+        return Gap(above - offset, CUT if seen == 1 and self.keep else ROTATED)
 
     def is_present(self, part: Part) -> bool:
         """Whether this is the file that stands at the path of the log."""

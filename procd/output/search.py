@@ -115,13 +115,14 @@ async def _pieces(
 #: What the logger writes (RFC 3339, UTC, microseconds): as bytes they are in the order of time.
 _STAMP = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 _STAMP_BYTES = 27
+_LATEST_S = 253402300799.0
 #: What stands before the time in a line of each format that has one.
 _BEFORE = {"timestamp": b"", "json": b'{"time":"'}
 
 
 def stamp(moment_s: float) -> bytes:
-    """Write a Unix time as it stands in a log."""
-    seconds, micros = divmod(int(moment_s * 1_000_000), 1_000_000)
+    """Write a Unix time as it stands in a log; the last one has four digits for its year."""
+    seconds, micros = divmod(int(min(moment_s, _LATEST_S) * 1_000_000), 1_000_000)
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)).encode() + b".%06dZ" % micros
 
 

@@ -137,7 +137,7 @@ def test_without_attributes_a_cut_is_known_from_the_logger(tmp_path: Path) -> No
         log.cut(0)
         log.write(b"abcdef")
         assert reader.step(6) is None
-        assert reader.step(6) == Gap(6, ROTATED)
+        assert reader.step(6) == Gap(6, CUT)
         assert reader.step(2) == b"ab"
         log.rotate()
         log.write(b"ghi")

@@ -49,6 +49,7 @@ def since(log: Written, moment_s: float, form: str, pause: Counted | None = None
 def test_a_time_is_written_as_the_logger_writes_it() -> None:
     """UTC with microseconds; as bytes, times are in order."""
     assert stamp(NOW_S + 0.123456) == b"2025-11-23T01:40:00.123456Z"
+    assert stamp(1e300) == b"9999-12-31T23:59:59.000000Z"
     assert stamp(0) < stamp(NOW_S) < stamp(NOW_S + 0.000001) < stamp(NOW_S + 3600)
 
 
