@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import os
 from time import clock_gettime
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-_READ = os.O_RDONLY | os.O_CLOEXEC
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Collection, Mapping
+
+#: Processes that are asked for at once whose files stay open, at least and at most; and for how many seconds
+#: after the last time.  A few are quick anyway; ten thousand would take descriptors that programs need.
+FEWEST_KEPT, MOST_KEPT = 128, 1024
+KEPT_S = 30.0
+
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -17,7 +25,7 @@ class Usage(NamedTuple):
     rss_bytes: int
 
 
-#: Which clock of a process: the time that its threads were scheduled for (CPUCLOCK_SCHED, linux/posix-timers.h).
+#: Which clock of a process: what its threads were scheduled for (CPUCLOCK_SCHED, linux/posix-timers.h).
 _SCHEDULED = 2
 
 
@@ -28,18 +36,69 @@ def usage(pid: int) -> Usage | None:
     much: the kernel puts fifty other values together.  `status` of a thousand programs is mostly this.
     """
     try:
-        # What clock_getcpuclockid(3) would say, which Python has not.
-        cpu_s = clock_gettime(~pid << 3 | _SCHEDULED)
-        fd = os.open(f"/proc/{pid}/statm", _READ)
+        fd = _open(pid)
     except OSError:
         return None
     try:
-        resident = os.read(fd, 128).split(b" ", 2)[1]
+        return _usage(pid, fd)
     except OSError:
         return None
     finally:
         os.close(fd)
-    return Usage(cpu_s, int(resident) * _PAGE_BYTES)
+
+
+def _open(pid: int) -> int:
+    return os.open(f"/proc/{pid}/statm", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _usage(pid: int, fd: int) -> Usage:
+    # What clock_getcpuclockid(3) would say, which Python has not.
+    cpu_s = clock_gettime(~pid << 3 | _SCHEDULED)
+    return Usage(cpu_s, int(os.pread(fd, 128, 0).split(b" ", 2)[1]) * _PAGE_BYTES)
+
+
+class Usages:
+    """What many processes have used, for those who ask again and again: a dashboard of a thousand programs.
+
+    Their files stay open for a while, because to open and to close one costs three times as much as to read it.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._kept: dict[int, int] = {}
+        self._end: asyncio.TimerHandle | None = None
+
+    def of(self, pids: Collection[int]) -> Mapping[int, Usage | None]:
+        """Ask for all of these processes; None for one that is gone."""
+        if not FEWEST_KEPT <= len(pids) <= MOST_KEPT:
+            return {pid: usage(pid) for pid in pids}
+        for pid in self._kept.keys() - pids:
+            os.close(self._kept.pop(pid))
+        if self._end is not None:
+            self._end.cancel()
+        self._end = self._loop.call_later(KEPT_S, self.close)
+        return {pid: self._of(pid) for pid in pids}
+
+    def _of(self, pid: int) -> Usage | None:
+        try:
+            fd = self._kept.get(pid, -1)
+            if fd < 0:
+                fd = self._kept[pid] = _open(pid)
+            return _usage(pid, fd)
+        except OSError:
+            # It is gone, or its number is another's now; or there is no descriptor left for this.
+            fd = self._kept.pop(pid, -1)
+            if fd >= 0:
+                os.close(fd)
+            return usage(pid)
+
+    def close(self) -> None:
+        """Keep none any more."""
+        if self._end is not None:
+            self._end.cancel()
+            self._end = None
+        while self._kept:
+            os.close(self._kept.popitem()[1])
 
 
 def cgroup_usage(directory: str, of_main: Usage | None) -> Usage | None:
@@ -59,7 +118,7 @@ def cgroup_usage(directory: str, of_main: Usage | None) -> Usage | None:
 
 def _read(path: str) -> bytes:
     try:
-        fd = os.open(path, _READ)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return b""
     try:

@@ -11,21 +11,31 @@ from procd.output import StreamKey
 from procd.runtime.identity import cgroup_usage, usage
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from procd.config.spec import ProgramSpec
     from procd.core import Exit, Program
     from procd.output import Logs
+    from procd.runtime.identity import Usage
     from procd.runtime.runtime import Runtime
 
 
-def record(runtime: Runtime, program: Program) -> dict[str, Any]:
-    """Describe a program (shape: INTERFACE, "A record").
+def records(runtime: Runtime, programs: Sequence[Program]) -> list[dict[str, Any]]:
+    """Describe programs, many of them in less time than each by itself."""
+    used = runtime.usages.of([program.pid for program in programs if program.pid is not None])
+    return [_record(runtime, program, used.get(program.pid or 0)) for program in programs]
 
-    `status` of ten thousand programs is ten thousand of these in one go, so nothing here is looked up twice.
-    """
+
+def record(runtime: Runtime, program: Program) -> dict[str, Any]:
+    """Describe a program (shape: INTERFACE, "A record")."""
+    return _record(runtime, program, None if program.pid is None else usage(program.pid))
+
+
+def _record(runtime: Runtime, program: Program, used: Usage | None) -> dict[str, Any]:
+    # `status` of ten thousand programs is ten thousand of these in one go, so nothing here is looked up twice.
     spec, pid, state, around = program.spec, program.pid, program.state, runtime.around
     started_s, credentials = program.started_s, spec.credentials
     now = around.loop.time()
-    used = usage(pid) if pid is not None else None
     life = runtime.life(program.name)
     if life is not None and life.cgroup is not None:
         used = cgroup_usage(life.cgroup, used)

@@ -47,6 +47,7 @@ from procd.runtime.checking import Checking
 from procd.runtime.emptiness import Emptiness, Stop
 from procd.runtime.heir import Heir
 from procd.runtime.hooks import Command, command_of
+from procd.runtime.identity import Usages
 from procd.runtime.journal import Journal
 from procd.runtime.life import Life
 from procd.runtime.transient import Transients
@@ -82,6 +83,7 @@ class Runtime:
         self.watches = Watches()
         self.journal = Journal()
         self.transients = Transients(self)
+        self.usages = Usages(around.loop)
         self.began_s = around.loop.time()
         #: How many lives were begun, and how many could not be.
         self.spawns = self.spawns_failed = 0
@@ -370,6 +372,7 @@ class Runtime:
             self._timer.cancel()
         self._emptiness.close()
         self.checking.close()
+        self.usages.close()
         self.scheduler.close()
         self.around.sockets.close()
 

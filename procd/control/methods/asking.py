@@ -14,7 +14,7 @@ from procd.output import STREAMS, StreamKey
 from procd.runtime.explanation import why as explain
 from procd.runtime.identity import usage
 from procd.runtime.operations import wait_for, wait_until_healthy
-from procd.runtime.record import record
+from procd.runtime.record import record, records
 
 if TYPE_CHECKING:
     from procd.control.call import Answer, Call
@@ -56,7 +56,7 @@ def hello(call: Call, sent: dict[str, Any]) -> Answer:
 def status(call: Call, sent: dict[str, Any]) -> Answer:
     """Describe programs, each in a record."""
     programs = call.daemon.runtime.machine.programs
-    return {"programs": [_record(call, programs[name]) for name in call.names(sent)]}
+    return {"programs": records(call.daemon.runtime, [programs[name] for name in call.names(sent)])}
 
 
 def _record(call: Call, program: Program) -> Answer:
