@@ -111,10 +111,11 @@ class AsyncMethods:
         stream: str | None = None,
         lines: int | None = None,
         offset: int | None = None,
+        since_s: float | None = None,
         follow: bool = False,
     ) -> AsyncPieces[LogPiece | LogGap]:
         """The output of a program, as `Client.logs` gives it: `async for`, and `async with` around it."""
-        position = LogPosition(program, stream, lines=lines, offset=offset, follow=follow)
+        position = LogPosition(program, stream, lines=lines, offset=offset, since_s=since_s, follow=follow)
         return AsyncPieces(self.another(), position)
 
     def events(self, *, since: int = 0, follow: bool = False) -> AsyncPieces[Event | EventGap]:

@@ -124,16 +124,18 @@ class Methods:
         stream: str | None = None,
         lines: int | None = None,
         offset: int | None = None,
+        since_s: float | None = None,
         follow: bool = False,
     ) -> pieces.Pieces[LogPiece | LogGap]:
-        """The output of a program: all of it, its last `lines`, or from `offset` on.
+        """The output of a program: all of it, its last `lines`, from `offset` on, or since a Unix time.
 
         Goes on with the next byte when the connection is lost and the daemon comes back.  Raises Failed when
         the log ends before its end.
         """
-        return pieces.Pieces(
-            self.another, resume.LogPosition(program, stream, lines=lines, offset=offset, follow=follow)
+        position = resume.LogPosition(
+            program, stream, lines=lines, offset=offset, since_s=since_s, follow=follow
         )
+        return pieces.Pieces(self.another, position)
 
     def events(self, *, since: int = 0, follow: bool = False) -> pieces.Pieces[Event | EventGap]:
         """What happened after the event with the number `since`; goes on as `logs` does."""

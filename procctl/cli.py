@@ -11,7 +11,7 @@ import os
 import sys
 
 from procctl import exit_codes
-from procctl.console import Invocation, SeveralHosts, write_error
+from procctl.console import Invocation, SeveralHosts
 from procctl.short_way import short_way
 from procd.errors import ProcdError
 
@@ -39,7 +39,7 @@ def run(arguments: Sequence[str], host: str | None = None) -> int:
         _discard_output()
         return exit_codes.OUTPUT_CLOSED
     except (ProcdError, OSError) as error:
-        write_error(error, as_json=invocation.json)
+        invocation.complain(error)
         return exit_codes.of_error(error)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
+from procctl import exit_codes
 from procctl.client import ANSWER_GRACE_S, Client
 from procctl.render import escaped
 from procd.errors import Refusal, Unreachable
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 EVERYTHING = ["*"]
 """The pattern that selects all programs."""
+
+
+STREAMING_VERBS = frozenset({"logs", "events"})
 
 
 class SeveralHosts(Exception):  # noqa: N818 - it names what was asked for
@@ -39,15 +43,20 @@ class Invocation:
 
     @property
     def host(self) -> str | None:
-        """The one host that this is for; raises SeveralHosts where there are more."""
+        """The one host that this is for; raises SeveralHosts where there are more.
+
+        One is enough where each of many lines has to be marked with it.
+        """
         if self._only_host is not None:
             return self._only_host
-        if len(self.hosts) > 1:
+        if len(self.hosts) > 1 or (self.hosts and self.json and self.verb in STREAMING_VERBS):
             raise SeveralHosts
         return self.hosts[0] if self.hosts else None
 
     def client(self, *, daemon_keeps_time: bool = False) -> Client:
         """A client of the daemon that was named; raises what `find_socket` raises, and SeveralHosts."""
+        if self.host is not None:
+            end_in_order_at_sigterm()
         grace_s = ANSWER_GRACE_S if daemon_keeps_time else 0.0
         timeout_s = None if self.timeout_s is None else self.timeout_s + grace_s
         return Client(self.socket_path, timeout_s, host=self.host)
@@ -58,7 +67,22 @@ class Invocation:
 
     def show(self, answer: Any, text: Callable[[], str]) -> None:  # noqa: ANN401 - what travelled on the wire
         """Print an answer, as JSON or as people read it."""
-        write(to_json(answer) if self.json else text())
+        marked = {"host": self.host, **answer} if self.json and self.host else answer
+        write(to_json(marked) if self.json else text())
+
+    def complain(self, error: Exception) -> None:
+        """Say on standard error what went wrong."""
+        write_error(error, as_json=self.json, host=self._only_host or next(iter(self.hosts), None))
+
+
+def end_in_order_at_sigterm() -> None:
+    """Let SIGTERM take back what was begun, as Ctrl-C does: an ssh, or processes for several hosts."""
+    import signal  # noqa: PLC0415 - only for other hosts
+
+    def end(number: int, _: object) -> None:
+        raise SystemExit(exit_codes.SIGNALLED + number)
+
+    signal.signal(signal.SIGTERM, end)
 
 
 def write(text: str) -> None:
@@ -67,11 +91,11 @@ def write(text: str) -> None:
     sys.stdout.flush()
 
 
-def write_error(error: Exception, *, as_json: bool) -> None:
+def write_error(error: Exception, *, as_json: bool, host: str | None = None) -> None:
     """Say on standard error what went wrong, and below it what to do."""
     facts = _error_map(error)
     if as_json:
-        sys.stderr.write(to_json(facts))
+        sys.stderr.write(to_json({"host": host, **facts} if host else facts))
         return
     lines = [escaped(line) for text in (facts["message"], facts["hint"]) for line in str(text).splitlines()]
     sys.stderr.write("\n".join([f"procctl: {lines[0] if lines else 'it failed'}", *lines[1:], ""]))

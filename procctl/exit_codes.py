@@ -13,9 +13,10 @@ NOT_PERMITTED = 5
 UNREACHABLE = 6
 TIMED_OUT = 7
 
-# What a shell shows for a program that a signal ended, 128 and its number: SIGINT and SIGPIPE.
-INTERRUPTED = 130
-OUTPUT_CLOSED = 141
+# What a shell shows for a program that a signal ended: this and its number, as for SIGINT and SIGPIPE.
+SIGNALLED = 128
+INTERRUPTED = SIGNALLED + 2
+OUTPUT_CLOSED = SIGNALLED + 13
 
 _OF_ERROR = (
     (NoSuchProgram, NO_SUCH_PROGRAM),

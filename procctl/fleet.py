@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from procctl import exit_codes
 from procctl.commands import ONE_HOST_VERBS
-from procctl.console import colours_wanted, to_json, width, write
+from procctl.console import colours_wanted, end_in_order_at_sigterm, to_json, width, write
 from procctl.render import escaped, escaped_output, status_table
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ def run(
     as_table = invocation.verb in {"", "status"} and not invocation.json
     show = _Table(invocation.hosts) if as_table else _lines(invocation)
     options = ["--json", *arguments] if as_table else arguments
+    end_in_order_at_sigterm()
     hosts = [_Host(name, lambda name=name: carry_out(options, name)) for name in invocation.hosts]  # type: ignore[misc]
     try:
         _read_all(hosts, show)

@@ -18,6 +18,8 @@ def show_status(invocation: Invocation, patterns: Sequence[str]) -> int:
     with invocation.client() as client:
         answer = client.call("status", programs=list(patterns) or EVERYTHING)
     records = answer["programs"]
+    if invocation.host is not None and not invocation.json:
+        records = [{"host": invocation.host, **record} for record in records]
     invocation.show(answer, lambda: status_table(records, colour=colours_wanted(), width=width()))
     if patterns and not all(map(is_running, records)):
         return exit_codes.NOT_RUNNING

@@ -47,23 +47,32 @@ class LogPosition:
     method = "logs"
 
     def __init__(
-        self, program: str, stream: str | None, *, lines: int | None, offset: int | None, follow: bool
+        self,
+        program: str,
+        stream: str | None,
+        *,
+        lines: int | None = None,
+        offset: int | None = None,
+        since_s: float | None = None,
+        follow: bool,
     ) -> None:
         self._about: dict[str, Any] = {"program": program, "follow": follow}
         if stream is not None:
             self._about["stream"] = stream
-        self._lines = lines
+        begin = {"lines": lines, "since": since_s}
+        self._begin = {name: value for name, value in begin.items() if value is not None}
         self._offset = offset
+        #: Why the log lags behind what the program has written; empty when it does not.
+        self.behind = ""
 
     def params(self) -> dict[str, Any]:
-        """The offset once one is known, the number of lines until then."""
-        if self._offset is not None:
-            return {**self._about, "offset": self._offset}
-        return self._about if self._lines is None else {**self._about, "lines": self._lines}
+        """The offset once one is known, where to begin until then."""
+        return {**self._about, **(self._begin if self._offset is None else {"offset": self._offset})}
 
     def misplaced(self, answer: dict[str, Any]) -> bool:
         """Never: the daemon says where it begins, and tells a gap before that in the stream."""
         self._offset = answer.get("offset", self._offset)
+        self.behind = answer.get("behind") or ""
         return False
 
     def take(self, kind: str, body: dict[str, Any]) -> Iterator[LogPiece | LogGap]:
@@ -73,6 +82,7 @@ class LogPosition:
             self._offset = piece.end
             yield piece
         elif kind == STREAM_GAP:
+            self._offset = body.get("next", self._offset)
             yield LogGap(body["bytes"], body["reason"])
 
     def ended(self, reason: str) -> None:

@@ -12,6 +12,7 @@ FAMILY_OF_VERB = {
     "send": "stdin",
     "close": "stdin",
     "logs": "logs",
+    "attach": "attach",
     "why": "why",
     "events": "events",
     "run": "run",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from procctl import exit_codes, render
-from procctl.invocation import Invocation, common_options, write_error
+from procctl.invocation import Invocation, common_options
 from procd import __version__
 from procd.errors import NotPermitted, TimedOut, Unreachable
 
@@ -62,7 +62,7 @@ def version(invocation: Invocation) -> int:
             hello = client.call("hello")
     except (Unreachable, NotPermitted, TimedOut) as error:
         invocation.show(versions, lambda: f"procctl {__version__}\n")
-        write_error(error, as_json=invocation.json)
+        invocation.complain(error)
         return exit_codes.of_error(error)
     versions |= {"procd": hello["version"], "pid": hello["pid"]}
     daemon = f"procd {render.escaped(hello['version'])} (PID {hello['pid']})"

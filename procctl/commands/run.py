@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from procctl.client import Client
     from procctl.log_output import Output
 
-SIGNALLED = 128
-"""What a shell adds to the number of the signal that ended a program."""
-
 STOP_PATIENCE_S = 60.0
 """What an interrupted `run --rm` gives its program to stop, before it is left to procd."""
 
@@ -30,12 +27,7 @@ class Assignment(click.ParamType):  # type: ignore[type-arg]  # generic only in 
 
     name = "assignment"
 
-    def convert(
-        self,
-        value: Any,
-        param: click.Parameter | None,
-        ctx: click.Context | None,
-    ) -> tuple[str, str]:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:  # noqa: ANN401 - click's signature
         """Split at the first `=`."""
         name, separator, text = str(value).partition("=")
         if not name or not separator:
@@ -73,10 +65,12 @@ def run(  # noqa: PLR0913 - one for each option
     With -f its output is shown, and procctl exits as it does (128 and the number of a signal that ended it).
     Ctrl-C then leaves it running, or with --rm stops it.
     """
-    spec: dict[str, Any] = {"command": list(command)}
-    spec |= {key: value for key, value in (("name", name), ("user", user), ("directory", directory)) if value}
+    spec: dict[str, Any] = {"command": [_literally(word) for word in command]}
+    spec |= {key: value for key, value in (("name", name), ("user", user)) if value}
+    if directory:
+        spec["directory"] = _literally(directory)
     if environment:
-        spec["environment"] = dict(environment)
+        spec["environment"] = {variable: _literally(value) for variable, value in environment}
     if stdin:
         spec["stdin"] = "pipe"
     if rm and not follow:
@@ -95,6 +89,11 @@ def run(  # noqa: PLR0913 - one for each option
         if rm:
             client.call("forget", programs=[record["name"]])
     return _exit_code(ended)
+
+
+def _literally(word: str) -> str:
+    """A word that the daemon expands to what was typed: the shell has expanded it already."""
+    return word.replace("$", "$$")
 
 
 def _follow(client: Client, record: Mapping[str, Any], output: Output) -> Mapping[str, Any]:
@@ -146,7 +145,7 @@ def _exit_code(ended: Mapping[str, Any]) -> int:
     if how is None:
         raise Failed(f"{ended['name']} did not start: {ended.get('reason')}")
     if "signal" in how:
-        return SIGNALLED + int(how["signal"])
+        return exit_codes.SIGNALLED + int(how["signal"])
     if "code" in how:
         return int(how["code"])
     raise Failed(f"how {ended['name']} ended is not known", "`procctl why` tells what is")

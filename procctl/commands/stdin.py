@@ -9,7 +9,7 @@ import click
 
 from procctl import exit_codes
 from procctl.completion import complete_instances
-from procctl.invocation import Invocation, common_options, write_error
+from procctl.invocation import Invocation, common_options
 from procctl.render import amount, escaped
 from procd.errors import Failed, ProcdError, StdinClosed
 from procd.wire import MAX_CHUNK_BYTES
@@ -49,7 +49,7 @@ def send(invocation: Invocation, program: str, text: str | None, *, eof: bool) -
     invocation.show({"accepted": delivery.accepted}, lambda: f"{amount(delivery.accepted, 'byte')} accepted\n")
     if failure is None:
         return exit_codes.DONE
-    write_error(failure, as_json=invocation.json)
+    invocation.complain(failure)
     return exit_codes.of_error(failure)
 
 
