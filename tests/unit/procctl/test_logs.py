@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from procctl import pieces
 from procctl.cli import run
-from procctl.commands import logs
 from procctl.dialogue import CLOSING
 from procd.errors import NoSuchProgram, ShuttingDown
 
@@ -57,7 +57,8 @@ def closing() -> tuple[str, Body]:
     [
         ([], {"lines": 10, "follow": False}),
         (["-n", "0"], {"lines": 0, "follow": False}),
-        (["-n", "all"], {"offset": 0, "follow": False}),
+        (["-n", "all"], {"follow": False}),
+        (["--since", "@1763862000.5"], {"since": 1763862000.5, "follow": False}),
         (["-f", "-n3", "--stream", "stderr"], {"lines": 3, "follow": True, "stream": "stderr"}),
     ],
 )
@@ -66,6 +67,33 @@ def test_the_options_become_parameters(start_daemon: StartDaemon, words: list[st
     daemon = start_daemon(logs=log(end()))
     assert run(["logs", "web", *words]) == 0
     assert daemon.requests == [("logs", {"program": "web"} | params)]
+
+
+@pytest.mark.parametrize(
+    "words", [["-n", "3", "--since", "1h"], ["--since", "soon"], ["-n", "few"], ["-n", "-1"]]
+)
+def test_what_is_no_beginning_is_refused_here(
+    start_daemon: StartDaemon, capfd: Capture, words: list[str]
+) -> None:
+    """Before the daemon is asked."""
+    daemon = start_daemon(logs=log(end()))
+    assert run(["logs", "web", *words]) == 2
+    assert daemon.requests == []
+    assert capfd.readouterr().err
+
+
+def test_a_log_that_lags_is_told(start_daemon: StartDaemon, capfd: Capture) -> None:
+    """What is shown is right, and not all."""
+
+    def behind(peer: Peer, params: Body) -> Body:
+        answer = log(data(0, b"x\n"), end())(peer, params)
+        return answer | {"offset": 0, "behind": "No space left on device"}
+
+    start_daemon(logs=behind)
+    assert run(["logs", "web"]) == 0
+    out, err = capfd.readouterr()
+    assert out == "x\n"
+    assert err == "procctl: what it wrote last is not in the log yet: No space left on device\n"
 
 
 def test_bytes_are_written_unchanged(
@@ -152,7 +180,7 @@ def dying(*events: tuple[str, Body]) -> Callable[[Peer, Body], Body]:
 
 def test_following_survives_the_loss_of_the_daemon(start_daemon: StartDaemon, capfd: Capture) -> None:
     """The next one is asked for what comes after the last byte that was shown; people are told."""
-    gap = ("stream.gap", {"bytes": 100, "reason": "rotated"})
+    gap = ("stream.gap", {"bytes": 100, "reason": "rotated", "next": 144})
 
     def first(peer: Peer, params: Body) -> Body:
         daemon.methods["logs"] = second
@@ -222,7 +250,7 @@ def test_following_waits_for_the_daemon_with_growing_patience(
         old.methods["logs"] = shutting_down
         return log(data(0, b"x"), closing())(peer, params)
 
-    monkeypatch.setattr(logs, "sleep", sleep)
+    monkeypatch.setattr(pieces, "sleep", sleep)
     old = start_daemon(logs=first)
     assert run(["logs", "web", "-f"]) == 0
     assert pauses == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0, 2.0])
@@ -264,7 +292,7 @@ def test_ctrl_c_ends_following_quietly(
     def going(_: Peer, __: Body) -> Body:
         raise ShuttingDown("not yet")
 
-    monkeypatch.setattr(logs, "sleep", interrupt)
+    monkeypatch.setattr(pieces, "sleep", interrupt)
     daemon = start_daemon(logs=first)
     assert run(["logs", "web", "-f"]) == 130
     out, err = capfd.readouterr()
