@@ -24,13 +24,14 @@ from procd.config.plan import Kind
 from procd.control import Access, ControlServer
 from procd.core import Add, Cause, Change, Machine, Remove, Shutdown, State
 from procd.errors import ConfigurationError, Problem
-from procd.output import Logs
+from procd.output.logs import Logs
 from procd.process import Limit, Reaper
 from procd.process.limits import hold_descriptors
 from procd.quantities import signal_name
 from procd.runtime import Runtime
 from procd.runtime.journal import actor_to_wire
 from procd.runtime.life import Surroundings
+from procd.runtime.logger import starter
 from procd.systemd import Notifier
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ log = structlog.get_logger()
 
 #: While programs stop, systemd is told at most this often that it takes longer: half of what it is told.
 _EXTEND_EVERY_S = 5.0
+#: How long the logger may take to move what programs have written last, when all have ended.
+_LOGGER_MAY_TAKE_S = 5.0
 #: How long a burst of changes may last before systemd is told of it.
 _STATUS_AFTER_S = 0.2
 
@@ -98,9 +101,10 @@ class Supervisor:
         os.chdir("/")
         os.umask(0o022)
         Reaper.become_subreaper()
-        logs = Logs(loop)
         reaper = Reaper(loop)
-        around = Surroundings(loop, reaper, logs, dict(self._environ), _raise_descriptor_limit())
+        limits = _raise_descriptor_limit()
+        logs = Logs(loop, starter(loop, reaper, self._environ))
+        around = Surroundings(loop, reaper, logs, dict(self._environ), limits)
         machine = Machine(random.random, daemon.max_concurrent_starts)
         self.runtime = runtime = Runtime(around, machine)
         reaper.on_orphan = runtime.orphan_reaped
@@ -110,15 +114,18 @@ class Supervisor:
             await self._listen(loop)
             self._catch_signals(loop)
             programs = len(self._configuration.programs)
+            logs.begin()
             log.info("procd runs", version=__version__, pid=os.getpid(), programs=programs)
             self._begin()
             self._systemd.ready(self._summary())
             self._systemd.start_watchdog(loop)
             await self._stopped.wait()
         finally:
+            # Followers get the last words out of the files.
+            await logs.close(_LOGGER_MAY_TAKE_S)
             self._control.close()
             runtime.close()
-            logs.close()
+            logs.release()
             reaper.close()
             self._systemd.close()
         log.info("procd has ended")

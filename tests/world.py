@@ -16,11 +16,13 @@ from procd.config.spec import DaemonSpec, LogSpec, Output, ProgramSpec
 from procd.control import Access, ControlServer
 from procd.core import Add, Cause, Machine, Remove, Shutdown, State
 from procd.errors import Refusal
-from procd.output import Logs
+from procd.output.logs import Logs
+from procd.output.streams import STREAMS, StreamKey
 from procd.process import Reaper
 from procd.process.syscalls import PR_SET_CHILD_SUBREAPER, prctl
 from procd.runtime import Runtime
 from procd.runtime.life import Surroundings
+from procd.runtime.logger import starter
 from procd.wire import Connection, Notification, Request, Response
 from tests.kernel.children import BOUND_S, program, until
 
@@ -59,7 +61,8 @@ class World:
         loop = asyncio.get_running_loop()
         prctl(PR_SET_CHILD_SUBREAPER, 1)
         reaper = Reaper.of(loop)
-        self.logs = Logs(loop)
+        self.logs = Logs(loop, starter(loop, reaper, os.environ))
+        self.logs.begin()
         around = Surroundings(loop, reaper, self.logs, {"PATH": "/usr/bin:/bin"}, ())
         self.runtime = Runtime(around, Machine(lambda: 0.5))
         reaper.on_orphan = self.runtime.orphan_reaped
@@ -72,10 +75,11 @@ class World:
             client.close()
         self.runtime.submit(Shutdown(TEST))
         await until(self._at_rest)
+        await self.logs.close(BOUND_S)
         self._server.close()
         await until(lambda: not self._server._connections)
         self.runtime.close()
-        self.logs.close()
+        self.logs.release()
         prctl(PR_SET_CHILD_SUBREAPER, 0)
 
     def _at_rest(self) -> bool:
@@ -122,6 +126,10 @@ class World:
         """Wait until something stands in the log of a program."""
         path = self.log_of(name)
         await until(lambda: path.exists() and content in path.read_bytes())
+
+    async def until_moved(self, name: str = "web") -> None:
+        """Wait until what a program has written is in its logs."""
+        assert await self.logs.sync([StreamKey(name, stream) for stream in STREAMS], BOUND_S)
 
     async def client(self) -> Client:
         """Connect to the control socket."""

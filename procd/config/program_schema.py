@@ -221,9 +221,12 @@ class ProgramTable(Table, frozen=True):
     terminal: Annotated[bool, key("a terminal in place of stdin, stdout and stderr, for `procctl attach`")] = (
         False
     )
-    stdout: Annotated[Literal["log", "null"], key("where standard output goes")] = "log"
+    stdout: Annotated[
+        Literal["log", "null", "journal"],
+        key("where standard output goes: to its log, nowhere, or to the system's journal"),
+    ] = "log"
     stderr: Annotated[
-        Literal["log", "null", "stdout"],
+        Literal["log", "null", "journal", "stdout"],
         key("where standard error goes; `stdout` is wherever standard output goes"),
     ] = "stdout"
     log: LogTable = default(LogTable())

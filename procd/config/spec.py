@@ -28,6 +28,7 @@ class Output(Enum):
 
     LOG = "log"
     NULL = "null"
+    JOURNAL = "journal"
     STDOUT = "stdout"  # stderr only: wherever stdout goes
 
 

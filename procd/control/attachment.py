@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from procd.core import State
 from procd.core.policy import is_success
 from procd.errors import WrongState
-from procd.output import StreamKey
+from procd.output.streams import StreamKey
 from procd.runtime.record import exit_to_wire
 
 if TYPE_CHECKING:

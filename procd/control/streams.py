@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import structlog
 
 from procd.errors import Failed, TooLarge
-from procd.output import Watcher
+from procd.output.logs import Watcher
 from procd.wire import MAX_CHUNK_BYTES
 
 if TYPE_CHECKING:
-    from procd.output import Logs, StreamKey
+    from procd.output.logs import Logs
+    from procd.output.streams import StreamKey
 
 log = structlog.get_logger()
 

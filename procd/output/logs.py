@@ -1,51 +1,49 @@
-"""All logs of a procd: which file each stream goes to, how far it reaches, who wants to know.
+"""All logs of a procd, as the daemon has them: how each is kept, how far it reaches, who wants to know.
 
-Knows file descriptors, paths and offsets.  Must not know programs' states, or who reads a log.
+Owns the read ends of the programs' pipes, together with the logger, which moves what is in them: so nothing is
+lost when either dies.  Must not know programs' states, or who reads a log.  It opens no log file, and waits for
+nobody: what the logger is to be told is told when it listens (`slot`, `channel`).
+
+The daemon has one descriptor for each pipe, from `attach` until all that was written to it is in the log.
 """
 
 from __future__ import annotations
 
-import array
+import asyncio
 import contextlib
-import fcntl
 import os
-import termios
 from collections.abc import Callable  # noqa: TC003 - the fields of a NamedTuple are looked up
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 
-from procd.output.log_file import LogFile
+from procd.output import messages
+from procd.output.board import Board
+from procd.output.channel import Channel, Parcel
+from procd.output.logger.pipe import unread_bytes
+from procd.output.questions import Questions
+from procd.output.slot import HeldPipe
+from procd.output.slots import Slots
+from procd.output.streams import STREAMS, StreamKey
 
 if TYPE_CHECKING:
-    import asyncio
+    from collections.abc import Iterable
+
+    from procd.config.spec import LogSpec
+    from procd.output.channel import Starter
+    from procd.output.slot import Slot
 
 log = structlog.get_logger()
 
-#: Bytes that one stream may move before the others get their turn: one flood does not starve the rest.
-TURN_BYTES = 1 << 20
-#: Turns that `drain` gives a pipe that a program left behind.  The largest pipe holds 1 MiB (pipe(7)).
-DRAIN_TURNS = 4
-#: Seconds after which a file that could not take more is tried again.
-RETRY_S = 1.0
+#: How long whoever follows a log that is over may have to wait for its last words.
+LAST_WORDS_S = 5.0
 
+#: Why a log is over for whoever follows it.
+REMOVED = "the program was removed"
 
-#: The output streams that a program can have.
-STREAMS = ("stdout", "stderr")
-
-
-class StreamKey(NamedTuple):
-    """One output stream of one instance: `("web@1", "stdout")`."""
-
-    program: str
-    stream: str
-
-
-def unread_bytes(pipe: int) -> int:
-    """How many bytes are in a pipe (FIONREAD, pipe(7))."""
-    count = array.array("i", [0])
-    fcntl.ioctl(pipe, termios.FIONREAD, count)
-    return count[0]
+_NO_ANSWER = "the logger does not answer"
+_NEVER_OPEN = "nothing was written to it since procd was started"
 
 
 class Watcher(NamedTuple):
@@ -55,207 +53,358 @@ class Watcher(NamedTuple):
     over: Callable[[str], None]
 
 
-class _Log:
-    """A log and its pumps: one for each life of the program that still has the pipe open, the oldest first.
+class Logs:
+    """The logs of all programs, by stream.
 
-    A file that cannot take more holds all of them: were each to try again by itself, what a new life wrote
-    could come before what an old one left behind.
+    `start` starts a logger.  `on_note(kind, program, **facts)` hears what is worth an event.
     """
 
-    __slots__ = ("_failed", "_loop", "_retry", "file", "key", "pumps", "watchers")
-
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, key: StreamKey, file: LogFile, watchers: list[Watcher]
-    ) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, start: Starter) -> None:
         self._loop = loop
-        self._retry: asyncio.TimerHandle | None = None
-        self._failed = False
-        self.key = key
-        self.file = file
-        self.pumps: list[_Pump] = []
-        self.watchers = watchers
+        self._board = Board.make()
+        self._stash = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._slots = Slots(self._board)
+        self._channel = Channel(loop, start, self)
+        self._questions = Questions(self._slots.__contains__, self._channel.flush)
+        self._watchers: dict[StreamKey, list[Watcher]] = {}
+        #: What tells those who watch a log that is being forgotten, and when it does so at the latest.
+        self._leaving: dict[Slot, tuple[Callable[[], None], asyncio.TimerHandle]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._last_pipe = 0
+        self._greeted = self._closing = self._close_told = False
+        self._ended = asyncio.Event()
+        self._verbs: dict[str, Callable[..., None]] = {
+            messages.READY: _nothing,
+            messages.BEGUN: self._hear_begun,
+            messages.GROWN: self._hear_grown,
+            messages.ENDED: self._hear_ended,
+            messages.TROUBLE: self._hear_trouble,
+            messages.WELL: self._hear_well,
+            messages.ROLLED: _nothing,
+            messages.FORGOTTEN: self._hear_forgotten,
+            messages.SYNCED: partial(self._questions.answered, answer=True),
+            messages.ROTATED: self._questions.answered,
+            messages.CLOSED: self._hear_closed,
+        }
+        self.on_note: Callable[..., None] = _nothing
+
+    def begin(self) -> None:
+        """Start the logger."""
+        self._channel.open()
 
     @property
-    def waits(self) -> bool:
-        """Whether the file could not take more a moment ago."""
-        return self._retry is not None
+    def pid(self) -> int | None:
+        """The PID of the logger; None while there is none."""
+        return self._channel.pid
 
-    def drain(self) -> None:
-        """Move what is in the pipes now, the oldest first."""
-        for pump in tuple(self.pumps):
-            for _ in range(DRAIN_TURNS):
-                if not pump.turn():
-                    break
+    # How logs are kept
 
-    def moved(self) -> None:
-        """Say that the file took something."""
-        if self._failed:
-            self._failed = False
-            log.info("log is written again", program=self.key.program, path=self.file.path)
-        for watcher in tuple(self.watchers):
-            watcher.grown()
+    def open(
+        self, key: StreamKey, spec: LogSpec, program: str | None = None, instance: int | None = None
+    ) -> None:
+        """Keep the log of a stream so; it is opened soon, by the logger.
 
-    def pause(self, error: OSError) -> None:
-        """Leave the bytes in the pipes, where the program waits with them, and try again later."""
-        for pump in self.pumps:
-            self._loop.remove_reader(pump.fd)
-        self._retry = self._loop.call_later(RETRY_S, self._resume)
-        if not self._failed:
-            self._failed = True
-            log.error(
-                "log cannot be written",
-                program=self.key.program, path=self.file.path, reason=error.strerror,
-            )  # fmt: skip
-
-    def _resume(self) -> None:
-        self._retry = None
-        for pump in self.pumps:
-            self._loop.add_reader(pump.fd, pump.turn)
-        self.drain()
-
-    def end(self, reason: str) -> None:
-        """Tell everybody that this log is over."""
-        watchers = tuple(self.watchers)
-        self.watchers.clear()
-        for watcher in watchers:
-            watcher.over(reason)
-
-    def close(self) -> None:
-        """Move what can be moved, and let go of the pipes and the file."""
-        self.drain()
-        for pump in tuple(self.pumps):
-            pump.close()
-        if self._retry is not None:
-            self._retry.cancel()
-        self.replace_file(None)
-
-    def replace_file(self, file: LogFile | None) -> None:
-        """Go on in another file, or in none."""
-        self.lost(self.file.close())
-        if file is not None:
-            self.file = file
-
-    def lost(self, count: int) -> None:
-        """Take note of output that is in no log."""
-        if count:
-            log.error("output lost", program=self.key.program, path=self.file.path, bytes=count)
-
-
-class _Pump:
-    """Moves one pipe into one log until the pipe ends."""
-
-    __slots__ = ("_log", "_loop", "fd")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, target: _Log, fd: int) -> None:
-        self._loop = loop
-        self._log = target
-        self.fd = fd
-        if not target.waits:
-            loop.add_reader(fd, self.turn)
-
-    def turn(self) -> bool:
-        """Move what is there; return whether more may be there."""
-        target = self._log
-        if target.waits:
-            return False
-        try:
-            moved = target.file.take_from(self.fd, TURN_BYTES)
-        except BlockingIOError:
-            return False
-        except OSError as error:
-            target.pause(error)
-            return False
-        if moved == 0:
-            self.close()
-            return False
-        target.moved()
-        return True
-
-    def close(self) -> None:
-        """Let go of the pipe."""
-        self._loop.remove_reader(self.fd)
-        self._log.lost(unread_bytes(self.fd))
-        os.close(self.fd)
-        self._log.pumps.remove(self)
-
-
-class Logs:
-    """The logs of all programs, by stream."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._logs: dict[StreamKey, _Log] = {}
-        #: Kept apart from the logs: one may wait for the first byte of a program that was never started.
-        self._watchers: dict[StreamKey, list[Watcher]] = {}
-
-    def open(self, key: StreamKey, path: str) -> None:
-        """Make sure that a stream has its log open at `path`.
-
-        Raises OSError when it cannot be opened; a log that was open elsewhere then stays as it was.
+        `program` and `instance` stand in its lines, where it has a format.
         """
-        present = self._logs.get(key)
-        if present is not None and present.file.path == path:
+        said = _said(key, spec, program, instance)
+        slot = self._slots.get(key)
+        if slot is None:
+            slot = self._slots.add(key, said)
+            slot.watched = bool(self._watchers.get(key))
+        elif slot.spec == said:
             return
-        file = LogFile(path)
-        if present is None:
-            self._logs[key] = _Log(self._loop, key, file, self._watchers.setdefault(key, []))
+        elif slot.path == spec.path:
+            slot.change(said)
         else:
-            present.drain()
-            present.replace_file(file)
-            present.end(f"the log goes on in {path}")
+            slot.change(said)
+            slot.watched = False
+            over = partial(_tell_over, self._watchers.pop(key, []), f"the log goes on in {spec.path}")
+            task = self._loop.create_task(self._when_moved(slot.number, over))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        self._tell(slot)
 
-    def attach(self, key: StreamKey, read_end: int) -> None:
-        """Take a non-blocking read end of a pipe over: it is moved into the log until it ends, then closed."""
-        target = self._logs[key]
-        target.pumps.append(_Pump(self._loop, target, read_end))
+    async def _when_moved(self, number: int, call: Callable[[], None]) -> None:
+        """Call when what was in the pipes is where the log was before."""
+        await self._questions.ask(messages.SYNC, [number], LAST_WORDS_S)
+        call()
 
-    def drain(self, key: StreamKey) -> None:
-        """Move now what a dead program left in its pipes, so that it stands before what comes next."""
-        target = self._logs.get(key)
-        if target is not None:
-            target.drain()
+    def keeps(self, key: StreamKey) -> bool:
+        """Whether the log of a stream is kept."""
+        return self._slots.get(key) is not None
 
-    def drain_program(self, program: str) -> None:
-        """Drain all streams of a program."""
-        for stream in STREAMS:
-            self.drain(StreamKey(program, stream))
+    def path(self, key: StreamKey) -> str:
+        """Where the log of a stream is kept; empty for one that is not."""
+        slot = self._slots.get(key)
+        return slot.path if slot else ""
+
+    # Pipes
+
+    def attach(
+        self, key: StreamKey, read_end: int, pid: int = 0, begun: Callable[[int], None] | None = None
+    ) -> None:
+        """Take a non-blocking read end of a pipe over: it is moved into the log until it ends, then closed.
+
+        `pid` writes to it.  `begun` is called once, with an offset before which nothing of it will stand.
+        """
+        slot = self._slots.get(key)
+        if slot is None:
+            raise KeyError(key)
+        self._last_pipe += 1
+        lost = slot.attach(HeldPipe(self._last_pipe, read_end, pid, begun))
+        if lost:
+            log.error("output lost", program=key.program, path=slot.path, bytes=lost, reason=_NO_ANSWER)
+            self.on_note("output lost", key.program, stream=key.stream, path=slot.path, bytes=lost)
+        self._tell(slot)
+
+    def finish(self, program: str) -> None:
+        """Who wrote to a program's pipes is dead: what is in them now stands before what comes next."""
+        for slot in self._slots.of(program):
+            slot.finish()
+            self._tell(slot)
 
     def detach(self, key: StreamKey) -> bool:
-        """Close the read ends of a stream, and return whether there were any; the program gets EPIPE now."""
-        self.drain(key)
-        target = self._logs.get(key)
-        pumps = tuple(target.pumps) if target else ()
-        for pump in pumps:
-            pump.close()
-        return bool(pumps)
+        """Close the read ends of a stream, and return whether there were any; the program soon gets EPIPE."""
+        slot = self._slots.get(key)
+        if slot is None or not slot.detach():
+            return False
+        self._tell(slot)
+        return True
+
+    def write(self, key: StreamKey, data: bytes) -> None:
+        """Append whole lines to a log as if a program had written them; nothing if it is not kept."""
+        slot = self._slots.get(key)
+        if slot is not None:
+            slot.write(data)
+            self._tell(slot)
+
+    def forget(self, program: str) -> None:
+        """Close the logs of a program that was removed, after what is left in its pipes."""
+        for stream in STREAMS:
+            self.drop(StreamKey(program, stream), REMOVED)
+
+    def drop(self, key: StreamKey, reason: str) -> None:
+        """Close the log of a stream, after what is left in its pipes; then whoever watches it is told why."""
+        tell = partial(_tell_over, self._watchers.pop(key, []), reason)
+        slot = self._slots.drop(key)
+        if slot is None:
+            tell()
+            return
+        self._leaving[slot] = (tell, self._loop.call_later(LAST_WORDS_S, tell))
+        self._tell(slot)
+
+    # What can be asked
 
     def reaches(self, key: StreamKey) -> int:
-        """How many bytes the log of a stream holds; 0 for a stream that has none open."""
-        target = self._logs.get(key)
-        return target.file.size if target else 0
+        """Offset after the last byte of the log of a stream; 0 for a stream that has none open."""
+        slot = self._slots.get(key)
+        return self._board.end(slot.number) if slot else 0
+
+    def starts(self, key: StreamKey) -> int:
+        """Offset of the first byte of the present file."""
+        slot = self._slots.get(key)
+        return self._board.start(slot.number) if slot else 0
+
+    def dropped(self, key: StreamKey) -> int:
+        """How many bytes of a stream are in no log."""
+        slot = self._slots.get(key)
+        return self._board.dropped(slot.number) if slot else 0
+
+    def figures(self, key: StreamKey) -> tuple[int, int, str]:
+        """What `reaches`, `dropped` and `trouble` say, in one look."""
+        slot = self._slots.get(key)
+        if slot is None:
+            return 0, 0, ""
+        return self._board.end(slot.number), self._board.dropped(slot.number), slot.trouble
+
+    def trouble(self, key: StreamKey) -> str:
+        """Why the log of a stream cannot be written; empty when it can."""
+        slot = self._slots.get(key)
+        return slot.trouble if slot else ""
+
+    def trouble_of(self, program: str) -> str:
+        """Why a log of a program cannot be written."""
+        return next((slot.trouble for slot in self._slots.of(program) if slot.trouble), "")
 
     def watch(self, key: StreamKey, watcher: Watcher) -> Callable[[], None]:
         """Tell `watcher` of a log, also of one that does not exist yet; call what is returned to end that."""
         watchers = self._watchers.setdefault(key, [])
         watchers.append(watcher)
+        if len(watchers) == 1:
+            self._follow_watchers(key)
 
         def unwatch() -> None:
             with contextlib.suppress(ValueError):
                 watchers.remove(watcher)
+            if not watchers and self._watchers.get(key) is watchers:
+                del self._watchers[key]
+                self._follow_watchers(key)
 
         return unwatch
 
-    def forget(self, program: str) -> None:
-        """Close the logs of a program that was removed, after what is left in its pipes."""
-        for stream in STREAMS:
-            key = StreamKey(program, stream)
-            target = self._logs.pop(key, None)
-            if target is not None:
-                target.close()
-            for watcher in self._watchers.pop(key, ()):
-                watcher.over("the program was removed")
+    def _follow_watchers(self, key: StreamKey) -> None:
+        slot = self._slots.get(key)
+        if slot is not None:
+            slot.watched = key in self._watchers
+            self._tell(slot)
 
-    def close(self) -> None:
-        """Drain and close everything."""
-        for program in {key.program for key in self._logs}:
-            self.forget(program)
+    async def sync(self, keys: Iterable[StreamKey], timeout_s: float) -> bool:
+        """Wait until what is in the pipes of these streams now is in their files; whether that came in time."""
+        slots = [slot for slot in map(self._slots.get, keys) if slot is not None and slot.pipes]
+        answers = await self._questions.ask(messages.SYNC, [slot.number for slot in slots], timeout_s)
+        return None not in answers
+
+    async def rotate(self, keys: Iterable[StreamKey], timeout_s: float) -> dict[StreamKey, str]:
+        """Rotate logs now; why not, for each, or an empty reason."""
+        slots = {key: self._slots.get(key) for key in keys}
+        numbers = [slot.number for slot in slots.values() if slot is not None]
+        reasons: dict[int, str] = {}
+        for answer in await self._questions.ask(messages.ROTATE, numbers, timeout_s):
+            reasons |= dict(answer or ())
+        return {
+            key: _NEVER_OPEN if slot is None else reasons.get(slot.number, _NO_ANSWER)
+            for key, slot in slots.items()
+        }
+
+    # The end
+
+    async def close(self, timeout_s: float) -> None:
+        """Move everything, and end the logger; if it does not end in time, it is left to do what it can.
+
+        The board can be read until `release`.
+        """
+        if not self._channel.is_open:
+            return
+        self._closing = True
+        self._channel.on_last_end = self._ended.set
+        self._channel.flush()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._ended.wait()
+        left = sum(unread_bytes(pipe.fd) for pipe in self._slots.pipes())
+        if not self._ended.is_set():
+            log.error("logger has not ended in time, and is left alone", pid=self.pid, bytes_in_pipes=left)
+        elif left:
+            log.error("output lost", bytes=left, reason="the logs could not be written")
+
+    def release(self) -> None:
+        """Let go of everything."""
+        self._channel.release()
+        for _, timer in self._leaving.values():
+            timer.cancel()
+        for task in self._tasks:
+            task.cancel()
+        self._slots.close()
+        for fd in self._stash:
+            os.close(fd)
+        self._board.close()
+
+    # What the logger is told
+
+    def _tell(self, slot: Slot) -> None:
+        self._slots.mark(slot)
+        self._channel.flush()
+
+    def begin_conversation(self) -> None:
+        """Say everything to a logger that knows nothing, the oldest logs first."""
+        self._greeted = self._close_told = False
+        self._slots.forget_what_was_said()
+        self._questions.forget_what_was_said()
+
+    def next_parcel(self) -> Parcel | None:
+        """What is to be said next."""
+        if not self._greeted:
+            fds = (self._board.fd, *self._stash)
+            return Parcel([messages.BEGIN, os.getpid()], fds, self._greeting_sent)
+        parcel = self._slots.next_parcel() or self._questions.next_parcel()
+        if parcel is None and self._closing and not self._close_told:
+            return Parcel([messages.CLOSE], sent=self._close_sent)
+        return parcel
+
+    def _greeting_sent(self) -> None:
+        self._greeted = True
+
+    def _close_sent(self) -> None:
+        self._close_told = True
+
+    # What the logger says
+
+    def hear(self, message: list[Any]) -> None:
+        """Act on what the logger says."""
+        verb, *facts = message
+        self._verbs[verb](*facts)
+
+    def _hear_begun(self, number: int, pipe_number: int, offset: int) -> None:
+        found = self._slots.pipe(number, pipe_number)
+        if found is not None and found[1].begun is not None:
+            begun, found[1].begun = found[1].begun, None
+            begun(offset)
+
+    def _hear_grown(self, numbers: list[int]) -> None:
+        for number in numbers:
+            slot = self._slots.numbered(number)
+            if slot is not None and not slot.forgotten:
+                for watcher in tuple(self._watchers.get(slot.key, ())):
+                    watcher.grown()
+
+    def _hear_ended(self, number: int, pipe_number: int) -> None:
+        found = self._slots.pipe(number, pipe_number)
+        if found is not None:
+            slot, pipe = found
+            slot.end(pipe)
+
+    def _hear_trouble(self, number: int, reason: str) -> None:
+        slot = self._slots.numbered(number)
+        if slot is not None:
+            slot.trouble = reason
+            key = slot.key
+            log.error("log cannot be written", program=key.program, path=slot.path, reason=reason)
+            self.on_note("log trouble", key.program, stream=key.stream, path=slot.path, reason=reason)
+
+    def _hear_well(self, number: int, dropped: int) -> None:
+        slot = self._slots.numbered(number)
+        if slot is not None:
+            slot.trouble = ""
+            key = slot.key
+            log.info("log is written again", program=key.program, path=slot.path, dropped_bytes=dropped)
+            self.on_note("log well", key.program, stream=key.stream, path=slot.path, dropped=dropped)
+
+    def _hear_forgotten(self, number: int) -> None:
+        tell, timer = self._leaving.pop(self._slots.free(number))
+        timer.cancel()
+        tell()
+
+    def _hear_closed(self) -> None:
+        self._channel.is_last = True
+
+    def gone(self, reason: str) -> None:
+        """The logger has died; another takes its place."""
+        self.on_note("logger ended", None, reason=reason)
+
+
+def _tell_over(watchers: list[Watcher], reason: str) -> None:
+    """Tell watchers why their log is over, once."""
+    told = tuple(watchers)
+    watchers.clear()
+    for watcher in told:
+        watcher.over(reason)
+
+
+def _said(key: StreamKey, spec: LogSpec, program: str | None, instance: int | None) -> dict[str, Any]:
+    """What OPEN says."""
+    return {
+        "program": key.program if program is None else program,
+        "instance": str(instance or 0),
+        "stream": key.stream,
+        "path": spec.path,
+        "max_size": spec.max_size,
+        "keep": spec.keep,
+        "max_age_s": spec.max_age_s,
+        "compress": spec.compress,
+        "format": spec.format.value,
+        "on_error": spec.on_error.value,
+    }
+
+
+def _nothing(*_: object, **__: object) -> None:
+    """Nobody wants to know."""

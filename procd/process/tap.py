@@ -7,7 +7,9 @@ the kernel: nothing is lost with this process.  Must not know who reads the pipe
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import os
 import select
 from typing import TYPE_CHECKING
@@ -25,6 +27,8 @@ TURN_MOVES = 16
 PAUSE_S = 0.001
 #: Moves after which all is out that a terminal can hold (64 KiB and a page): what comes then is new.
 DRAIN_MOVES = 64
+#: What an ordinary user may make of a pipe (pipe(7), pipe-max-size).
+_PIPE_BYTES = 1 << 20
 #: The least room of a pipe that poll(2) calls writable: a page.
 _PAGE = 4096
 
@@ -56,6 +60,10 @@ class Tap:
         self._splices = True
         os.set_blocking(terminal, False)
         os.set_blocking(pipe, False)
+        # Each move takes a page of the pipe, however small it is.  With many, last words find room also when the
+        # reader is not at it just then; without, they come when there is room.
+        with contextlib.suppress(PermissionError):
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         loop.add_reader(terminal, self._turn)
         # As with a pipe to a child (`Descriptor`): it is "readable" only when its last reader is gone.
         loop.add_reader(pipe, self._reader_left)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from procd.config import delegation
 from procd.errors import SpawnError
+from procd.process.tree import Snapshot
 
 if TYPE_CHECKING:
     from procd.config.delegation import Delegation
@@ -68,13 +69,25 @@ class Cgroups:
             for part in (OWN, PROGRAMS):
                 with contextlib.suppress(FileExistsError):
                     Path(base, part).mkdir()
-            _write(f"{base}/{OWN}/cgroup.procs", str(os.getpid()))
+            self._move_ours(base)
             wanted = " ".join(f"+{name}" for name in sorted(self._ours.controllers & {"cpu", "memory", "pids"}))
             if wanted:
                 for place in (base, f"{base}/{PROGRAMS}"):
                     _write(f"{place}/cgroup.subtree_control", wanted)
             self._is_prepared = True
         return f"{base}/{PROGRAMS}"
+
+    @staticmethod
+    def _move_ours(base: str) -> None:
+        """Leave nothing of ours where controllers are handed down: not us, and not what we have started."""
+        there = set(Path(f"{base}/cgroup.procs").read_text().split())
+        _write(f"{base}/{OWN}/cgroup.procs", str(os.getpid()))
+        for member in Snapshot.take().descendants(os.getpid()):
+            if str(member.pid) in there:
+                try:
+                    _write(f"{base}/{OWN}/cgroup.procs", str(member.pid))
+                except ProcessLookupError:
+                    continue
 
 
 def settings(limits: CgroupLimits) -> dict[str, str]:

@@ -7,23 +7,22 @@ from __future__ import annotations
 
 import os
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from procd.checks import HealthWatch, LogSource, Means, NotifySocket, Readiness, listen
 from procd.core import BecameReady, CheckFailed, CheckPassed, State, TimeoutExtended
-from procd.output import STREAMS, StreamKey, Watcher
+from procd.output.streams import STREAMS, StreamKey
 from procd.process.tree import cookie_of
 from procd.runtime.hooks import Command
-from procd.runtime.life import wants_notify
+from procd.runtime.life import reads_log, wants_notify
+from procd.runtime.written import Written
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from procd.checks import Notification
-    from procd.config.spec import ProgramSpec
+    from procd.config.spec import LogSpec, ProgramSpec
     from procd.core import Event, Program
-    from procd.output import Logs
     from procd.runtime.journal import Journal
     from procd.runtime.life import Life, Surroundings
 
@@ -152,13 +151,23 @@ class Checking:
         return Means(self._around.loop, run, self._log_sources(spec, life), ready_fd)
 
     def _log_sources(self, spec: ProgramSpec, life: Life) -> tuple[LogSource, ...]:
-        logs = self._around.logs
-        sources = []
-        for stream, kept in zip(STREAMS, (spec.stdout_log, spec.stderr_log), strict=True):
-            if kept is not None:
-                watch = partial(_watch, logs, StreamKey(spec.name, stream))
-                sources.append(LogSource(life.log_starts.get(stream, 0), _reader(kept.path), watch))
-        return tuple(sources)
+        if not reads_log(spec):
+            return ()
+        kept = {"stdout": spec.stdout_log, "stderr": spec.stderr_log}
+        return tuple(
+            Written(
+                self._around.logs, StreamKey(spec.name, stream), life, partial(self._kept, spec.name, stream)
+            ).source()
+            for stream in STREAMS
+            if kept[stream] is not None
+        )
+
+    def _kept(self, name: str, stream: str) -> LogSpec | None:
+        """How the log of a stream is kept at present."""
+        program = self._programs.get(name)
+        if program is None:
+            return None
+        return program.spec.stdout_log if stream == "stdout" else program.spec.stderr_log
 
     # What programs say
 
@@ -193,20 +202,3 @@ class Checking:
             checks.health.notified(said)
         if said.extend_timeout_s is not None and program.state in {State.STARTING, State.STOPPING}:
             self._submit(TimeoutExtended(name, said.extend_timeout_s))
-
-
-def _watch(logs: Logs, key: StreamKey, grown: Callable[[], None]) -> Callable[[], None]:
-    # The log of a program that is removed grows no more; its life ends, and with it the check.
-    return logs.watch(key, Watcher(grown, lambda _: None))
-
-
-def _reader(path: str) -> Callable[[int, int], bytes]:
-    def read(offset: int, size: int) -> bytes:
-        try:
-            with Path(path).open("rb", buffering=0) as file:
-                file.seek(offset)
-                return file.read(size) or b""
-        except OSError:
-            return b""
-
-    return read

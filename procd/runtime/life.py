@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from procd.config import environment
 from procd.config.spec import CheckKind, Output, Scheduling
 from procd.config.spec import Input as InputKind
 from procd.errors import ProcessExitedAlready, SpawnError
-from procd.output import STREAMS, StreamKey
+from procd.output import journald
+from procd.output.streams import StreamKey
 from procd.process import NULL, Limit, Process, ProcessProtocol, Settings, Terminal
 from procd.process.tree import COOKIE_VARIABLE
 from procd.runtime.cgroups import Cgroups
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
     from procd.config.spec import ProgramSpec
     from procd.core import Exit
-    from procd.output import Logs
+    from procd.output.logs import Logs
     from procd.process import ChildFd, Reaper
     from procd.runtime.heir import Heir
 
@@ -35,7 +37,10 @@ if TYPE_CHECKING:
 class Surroundings:
     """What all lives have in common: where they are born and what they are given."""
 
-    __slots__ = ("cgroups", "environ", "limits", "logs", "loop", "notify_path", "own_ids", "reaper", "sockets")
+    __slots__ = (
+        "cgroups", "environ", "journal_socket", "limits", "logs", "loop", "notify_path", "own_ids", "reaper",
+        "sockets",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -53,6 +58,7 @@ class Surroundings:
         self.sockets = Sockets()
         self.cgroups = Cgroups()
         self.notify_path = ""
+        self.journal_socket = journald.SOCKET
         self.own_ids = (os.geteuid(), os.getegid())
 
 
@@ -66,11 +72,13 @@ def launch(  # noqa: PLR0913 - what a life has and a hook has not
     child_fds: Mapping[int, ChildFd] | None = None,
     console: Console | None = None,
     logged: bool = True,
+    begun: Callable[[str, int], None] | None = None,
 ) -> Process:
     """Execute a command as a program is executed: as its user, in its place, with its output in its log.
 
     `child_fds` are what it has besides; with a `console` it gets a terminal, which is connected to that.
-    Raises SpawnError; then nothing exists: no process, no descriptor.
+    `begun` is called, some time later, with each stream and where its output begins in the log.  Raises
+    SpawnError; then nothing exists: no process, no descriptor.
     """
     variables = environment.build(spec, around.environ)
     variables[COOKIE_VARIABLE] = cookie
@@ -82,7 +90,7 @@ def launch(  # noqa: PLR0913 - what a life has and a hook has not
         variables["NOTIFY_SOCKET"] = around.notify_path
         if spec.health is not None and spec.health.watchdog_s > 0:
             variables["WATCHDOG_USEC"] = str(int(spec.health.watchdog_s * 1e6))
-    with _Outputs(spec if logged else None, around.logs) as outputs:
+    with _Outputs(spec if logged else None, around.logs, around.journal_socket) as outputs:
         process = Process(
             around.loop, command[0], command, variables, None, protocol,
             child_fds={0: NULL, **outputs.child_fds, **sockets, **(child_fds or {})},
@@ -92,7 +100,7 @@ def launch(  # noqa: PLR0913 - what a life has and a hook has not
         )  # fmt: skip
         if console is not None:
             console.open(process, outputs.take_write_end())
-        outputs.hand_over()
+        outputs.hand_over(process.pid, begun)
     return process
 
 
@@ -101,6 +109,11 @@ def wants_notify(spec: ProgramSpec) -> bool:
     return (spec.ready is not None and spec.ready.kind is CheckKind.NOTIFY) or (
         spec.health is not None and spec.health.check.kind is CheckKind.NOTIFY
     )
+
+
+def reads_log(spec: ProgramSpec) -> bool:
+    """Whether a program is ready when a line of its log says so."""
+    return spec.ready is not None and spec.ready.kind is CheckKind.LOG
 
 
 def _settings(spec: ProgramSpec, around: Surroundings, pid_variable: str | None) -> Settings:
@@ -134,7 +147,7 @@ class Life(ProcessProtocol):
 
     __slots__ = (
         "_on_exited", "_on_exiting", "cgroup", "console", "cookie", "heir", "input", "log_starts", "name",
-        "on_over", "over", "pid", "ready_fd", "status",
+        "on_log_begun", "on_over", "over", "pid", "ready_fd", "status",
     )  # fmt: skip
 
     def __init__(
@@ -158,8 +171,10 @@ class Life(ProcessProtocol):
         self.over = False
         #: Who is told of it.
         self.on_over: set[Callable[[Exit], None]] = set()
-        #: How far each log reached when this life began.
+        #: Where the output of this life begins in the log of each stream, as soon as that is known, if somebody
+        #: wants to know; and who is told.
         self.log_starts: dict[str, int] = {}
+        self.on_log_begun: set[Callable[[], None]] = set()
         #: The read end of the pipe on which it says that it is ready; -1 without one, or when it was taken.
         self.ready_fd = -1
         #: What it last said of itself (STATUS, sd_notify(3)).
@@ -175,8 +190,6 @@ class Life(ProcessProtocol):
         self.console = Console(around.loop) if spec.terminal else None
         typed = spec.stdin is InputKind.PIPE
         child_fds: dict[int, ChildFd] = {0: "w"} if typed and not spec.terminal else {}
-        logs = around.logs
-        self.log_starts = {stream: logs.reaches(StreamKey(spec.name, stream)) for stream in STREAMS}
         with ExitStack() as cleanup:
             if spec.ready is not None and spec.ready.kind is CheckKind.FD:
                 read_end, write_end = os.pipe2(os.O_CLOEXEC)
@@ -185,8 +198,9 @@ class Life(ProcessProtocol):
                 self.ready_fd = read_end
             try:
                 process = launch(
-                    self, spec, spec.command, self.cookie, around, child_fds=child_fds, console=self.console
-                )
+                    self, spec, spec.command, self.cookie, around, child_fds=child_fds, console=self.console,
+                    begun=self._on_log_begun if reads_log(spec) else None,
+                )  # fmt: skip
             except SpawnError:
                 self.let_go()
                 raise
@@ -196,6 +210,11 @@ class Life(ProcessProtocol):
             self.input = Keyboard(self.name, process.descriptor(1))
         elif typed:
             self.input = Input(self.name, process.descriptor(0))
+
+    def _on_log_begun(self, stream: str, offset: int) -> None:
+        self.log_starts[stream] = offset
+        for callback in tuple(self.on_log_begun):
+            callback()
 
     def signal(self, number: int, *, group: bool) -> None:
         """Signal its main process, or all of its group.  Raises ProcessExitedAlready, PermissionError."""
@@ -245,12 +264,12 @@ class Life(ProcessProtocol):
 
 
 class _Outputs:
-    """The output pipes of a life about to begin: made, given to the child, and their read ends to the logs."""
+    """The outputs of a life about to begin: made, given to the child, and the read ends to the logs."""
 
     __slots__ = ("_logs", "_owner", "_read_ends", "_write_ends", "child_fds")
 
-    def __init__(self, spec: ProgramSpec | None, logs: Logs) -> None:
-        """Make the pipes that a spec asks for; none for None."""
+    def __init__(self, spec: ProgramSpec | None, logs: Logs, journal_socket: str) -> None:
+        """Make what a spec asks for; nothing for None."""
         self._logs = logs
         self._owner = spec.credentials.uid if spec and spec.credentials else None
         self._read_ends: dict[StreamKey, int] = {}
@@ -259,21 +278,26 @@ class _Outputs:
         if spec is None:
             return
         try:
-            if spec.stdout_log is not None:
-                self.child_fds[1] = self._pipe(StreamKey(spec.name, "stdout"), spec.stdout_log.path)
-            if spec.stderr is Output.STDOUT:
-                self.child_fds[2] = self.child_fds[1]
-            elif spec.stderr_log is not None:
-                self.child_fds[2] = self._pipe(StreamKey(spec.name, "stderr"), spec.stderr_log.path)
+            for fd, stream, kind, kept in (
+                (1, "stdout", spec.stdout, spec.stdout_log),
+                (2, "stderr", spec.stderr, spec.stderr_log),
+            ):
+                key = StreamKey(spec.name, stream)
+                if kept is None:
+                    # Its file may be another's by now.
+                    logs.drop(key, f"{spec.name} keeps no log of its {stream} any more")
+                else:
+                    logs.open(key, kept, spec.program, spec.instance)
+                    self.child_fds[fd] = self._pipe(key)
+                if kind is Output.JOURNAL:
+                    self.child_fds[fd] = self._journal(journal_socket, spec.name)
+                elif kind is Output.STDOUT:
+                    self.child_fds[fd] = self.child_fds[1]
         except BaseException:
             self.close()
             raise
 
-    def _pipe(self, key: StreamKey, path: str) -> int:
-        try:
-            self._logs.open(key, path)
-        except OSError as error:
-            raise SpawnError("log", error.errno or 0, path) from error
+    def _pipe(self, key: StreamKey) -> int:
         try:
             read_end, write_end = os.pipe2(os.O_CLOEXEC)
         except OSError as error:
@@ -289,14 +313,23 @@ class _Outputs:
                 raise SpawnError("pipe", error.errno or 0) from error
         return write_end
 
+    def _journal(self, path: str, name: str) -> int:
+        try:
+            stream = journald.connect(path, name)
+        except OSError as error:
+            raise SpawnError("journal", error.errno or 0, path) from error
+        self._write_ends.append(stream)
+        return stream
+
     def take_write_end(self) -> int:
         """Give away the write end of the one output, which is not the child's: it has a terminal."""
         return self._write_ends.pop()
 
-    def hand_over(self) -> None:
+    def hand_over(self, pid: int, begun: Callable[[str, int], None] | None) -> None:
         """The child has the write ends: the read ends go to the logs."""
         for key in tuple(self._read_ends):
-            self._logs.attach(key, self._read_ends.pop(key))
+            tell = None if begun is None else partial(begun, key.stream)
+            self._logs.attach(key, self._read_ends.pop(key), pid, tell)
 
     def close(self) -> None:
         """Close what is still ours."""

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from procd.config.spec import Output
 from procd.core import Desired, State
-from procd.output import StreamKey
+from procd.output.streams import StreamKey
 from procd.runtime.identity import cgroup_usage, usage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from procd.config.spec import ProgramSpec
+    from procd.config.spec import LogSpec, ProgramSpec
     from procd.core import Exit, Program
-    from procd.output import Logs
+    from procd.output.logs import Logs
     from procd.runtime.identity import Usage
     from procd.runtime.runtime import Runtime
 
@@ -86,6 +86,10 @@ def reason_of(runtime: Runtime, program: Program) -> str:
         return f"{program.wish}; stops after {holders}"
     if program.state is State.RUNNING and program.health is False:
         return f"unhealthy: {program.health_reason}"
+    if program.state is State.RUNNING:
+        trouble = runtime.around.logs.trouble_of(program.name)
+        if trouble:
+            return f"log: {trouble}"
     return str(program.cause)
 
 
@@ -124,11 +128,14 @@ def exit_to_wire(ended: Exit | None) -> dict[str, Any] | None:
 def _streams(spec: ProgramSpec, logs: Logs) -> dict[str, Any]:
     streams: dict[str, Any] = {}
     if spec.stdout_log is not None:
-        key = StreamKey(spec.name, "stdout")
-        streams["stdout"] = {"path": spec.stdout_log.path, "offset": logs.reaches(key)}
+        streams["stdout"] = _stream(StreamKey(spec.name, "stdout"), spec.stdout_log, logs)
     if spec.stderr_log is not None:
-        key = StreamKey(spec.name, "stderr")
-        streams["stderr"] = {"path": spec.stderr_log.path, "offset": logs.reaches(key)}
+        streams["stderr"] = _stream(StreamKey(spec.name, "stderr"), spec.stderr_log, logs)
     elif spec.stderr is Output.STDOUT and "stdout" in streams:
         streams["stderr"] = {**streams["stdout"], "merged": True}
     return streams
+
+
+def _stream(key: StreamKey, kept: LogSpec, logs: Logs) -> dict[str, Any]:
+    end, dropped, trouble = logs.figures(key)
+    return {"path": kept.path, "offset": end, "dropped": dropped, "trouble": trouble}

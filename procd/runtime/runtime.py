@@ -43,6 +43,7 @@ from procd.core import (
 )
 from procd.core.policy import stop_steps
 from procd.errors import ProcessExitedAlready, SpawnError
+from procd.output.streams import STREAMS, StreamKey
 from procd.runtime.checking import Checking
 from procd.runtime.emptiness import Emptiness, Stop
 from procd.runtime.heir import Heir
@@ -82,6 +83,7 @@ class Runtime:
         self.machine = machine
         self.watches = Watches()
         self.journal = Journal()
+        around.logs.on_note = self.journal.note
         self.transients = Transients(self)
         self.usages = Usages(around.loop)
         self.began_s = around.loop.time()
@@ -114,6 +116,7 @@ class Runtime:
         for event in events:
             if isinstance(event, Add | Change):
                 self._follow_schedule(event.spec)
+                self._follow_logs(event.spec.name)
         self._run()
 
     def _follow_schedule(self, spec: ProgramSpec) -> None:
@@ -121,6 +124,14 @@ class Runtime:
             self.scheduler.drop(spec.name)
         else:
             self.scheduler.set(spec.name, Schedule(spec.schedule))
+
+    def _follow_logs(self, name: str) -> None:
+        """Keep the logs of a program that has some open as its spec in force says, which may have changed."""
+        spec, logs = self.machine.programs[name].spec, self.around.logs
+        for stream, kept in zip(STREAMS, (spec.stdout_log, spec.stderr_log), strict=True):
+            key = StreamKey(name, stream)
+            if kept is not None and logs.keeps(key):
+                logs.open(key, kept, spec.program, spec.instance)
 
     def life(self, name: str) -> Life | None:
         """The present life of a program, if it has one."""
@@ -250,7 +261,7 @@ class Runtime:
             if life.cgroup is not None:
                 self.around.cgroups.leave(name)
             life.drain()
-            self.around.logs.drain_program(name)
+            self.around.logs.finish(name)
             self._lives.pop(name, None)
             self.submit(Emptied(name, survivors))
 
@@ -331,7 +342,7 @@ class Runtime:
         life.over = True
         self.checking.end(life.name)
         life.let_go()
-        self.around.logs.drain_program(life.name)
+        self.around.logs.finish(life.name)
         life.tell_end(ended)
         if self.machine.programs[life.name].state is State.STOPPING:
             self.submit(Exited(life.name, ended))
@@ -352,14 +363,16 @@ class Runtime:
         self._emptiness.look_again()
 
     def _strangers(self) -> set[int]:
-        """List the main processes of programs that nobody is stopping: nothing of them is part of an end."""
+        """List the main processes of programs that nobody is stopping, and our own: none is part of an end."""
         programs = self.machine.programs
-        return {
+        strangers = {
             pid
             for name, program in programs.items()
             for pid in self._main_pids(name, program)
             if program.state is not State.STOPPING and not program.stuck
         }
+        logger = self.around.logs.pid
+        return strangers if logger is None else strangers | {logger}
 
     def _main_pids(self, name: str, program: Program) -> set[int]:
         life = self._lives.get(name)

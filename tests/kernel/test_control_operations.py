@@ -243,7 +243,7 @@ async def test_status_is_the_record_of_each_program(tmp_path: Path) -> None:
         world.add(spec, world.spec("bad", ["/nowhere"], backoff=Backoff(initial_s=50, max_s=50, jitter=0)))
         world.add(world.spec("idle"), start=False)
         client = await world.client()
-        await until(lambda: world.log_of("web").read_bytes() == b"out\n")
+        await world.until_logged(b"out\n")
         web, bad, idle = (await client.call("status"))["programs"]
         assert (web["name"], web["state"], web["desired"], web["ready"]) == ("web", "RUNNING", "up", True)
         assert web["description"] == "says one thing"
@@ -253,8 +253,8 @@ async def test_status_is_the_record_of_each_program(tmp_path: Path) -> None:
         assert web["cpu_s"] >= 0
         assert (web["uid"], web["gid"]) == (os.getuid(), os.getgid())
         path = str(world.log_of("web"))
-        assert web["streams"]["stdout"] == {"path": path, "offset": 4}
-        assert web["streams"]["stderr"] == {"path": path, "offset": 4, "merged": True}
+        kept = {"path": path, "offset": 4, "dropped": 0, "trouble": ""}
+        assert web["streams"] == {"stdout": kept, "stderr": {**kept, "merged": True}}
         assert (bad["state"], bad["pid"], bad["uptime_s"], bad["cpu_s"]) == ("BACKOFF", None, None, None)
         assert bad["next"]["action"] == "restart"
         assert 0 < bad["next"]["in_s"] <= 50

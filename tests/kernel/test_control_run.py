@@ -41,6 +41,7 @@ async def test_a_program_that_is_in_no_file_is_run(tmp_path: Path) -> None:
         assert record["name"] == "run-1"
         assert record["pid"]
         await world.until_state(State.EXITED, "run-1")
+        await world.until_moved("run-1")
         assert world.log_of("run-1").read_bytes() == b"hello from here\n"
         (found,) = (await client.call("status", programs=["run-1"]))["programs"]
         assert found["exit"] == {"code": 0}
@@ -194,6 +195,7 @@ async def test_a_program_of_an_ordinary_user_runs_as_that_user(tmp_path: Path, k
         client = await world.client()
         await client.call("run", spec=shell(IDENTITY, **keys))
         await world.until_state(State.EXITED, "run-1")
+        await world.until_moved("run-1")
         assert world.log_of("run-1").read_text().split() == ["65534", "65534", "4242", "65534", "0"]
 
 

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 from structlog.testing import capture_logs
 
-from procd.config.spec import Backoff, Credentials, Input, Output, Restart
+from procd.config.spec import Backoff, Credentials, Input, LogSpec, OnError, Output
 from procd.core import Change, Start, State, Stop
+from procd.runtime.explanation import why
+from procd.runtime.record import record
 from tests.kernel.children import NOBODY, in_loop, needs_root, until
 from tests.world import TEST, WAITS, World
 
@@ -55,13 +57,24 @@ async def test_a_command_that_does_not_exist_costs_one_try_for_each_step_of_the_
 
 
 @in_loop
-async def test_a_log_that_cannot_be_opened_is_a_failed_start(tmp_path: Path) -> None:
-    """The reason names the file."""
+async def test_a_log_that_cannot_be_opened_stops_nobody(tmp_path: Path) -> None:
+    """The program runs, what is wrong is shown and is an event; set right, all that came is logged."""
     async with World(tmp_path) as world:
         world.log_of("web").mkdir()
-        world.add(world.spec(restart=Restart.NEVER))
-        assert world.program().state is State.FATAL
-        assert f"log '{world.log_of('web')}' failed: Is a directory" in str(world.program().cause)
+        log = LogSpec(str(world.log_of("web")), on_error=OnError.BLOCK)
+        world.add(world.spec(command=f"echo kept; {WAITS}", stdout_log=log))
+        await until(lambda: world.logs.trouble_of("web"))
+        row = record(world.runtime, world.program())
+        assert row["state"] == "RUNNING"
+        assert row["reason"] == "log: Is a directory"
+        assert row["streams"]["stdout"]["trouble"] == "Is a directory"
+        assert why(world.runtime, "web")["reason"] == "log: Is a directory"
+        world.log_of("web").rmdir()
+        await world.until_logged(b"kept\n")
+        await until(lambda: not world.logs.trouble_of("web"))
+        assert record(world.runtime, world.program())["reason"] == "ready"
+        noted = [each for each in world.runtime.journal.since(0, 100) if each.type.startswith("log ")]
+        assert [(each.type, each.program) for each in noted] == [("log trouble", "web"), ("log well", "web")]
 
 
 @in_loop
@@ -105,6 +118,7 @@ async def test_each_life_has_a_cookie_of_its_own(tmp_path: Path) -> None:
     async with World(tmp_path) as world:
         world.add(world.spec(command='echo "<$PROCD_COOKIE>"', environment=(("PROCD_COOKIE", "mine"),)))
         await until(lambda: world.program().restarts >= 2)
+        await world.until_moved()
         lines = world.log_of("web").read_bytes().split()
         assert len(lines) == len(set(lines))
         assert b"<mine>" not in lines

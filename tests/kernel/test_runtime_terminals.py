@@ -135,6 +135,7 @@ async def test_everything_that_it_showed_is_logged_before_its_next_life(tmp_path
         terminal(world, script, directory=str(tmp_path))
         await world.until_logged(b"life 20 ends")
         life = b"".join(b"%d\r\n" % number for number in range(1, 201))
+        await world.until_moved()
         assert world.log_of("web").read_bytes() == b"".join(life + b"life %d ends" % n for n in range(1, 21))
 
 
@@ -151,6 +152,7 @@ async def test_its_death_hangs_up_and_a_stop_leaves_nobody(tmp_path: Path) -> No
         await until((tmp_path / "ready").exists)
         world.runtime.submit(Stop("web", TEST))
         await world.until_state(State.STOPPED)
+        await world.until_moved()
         assert b"hung up" in world.log_of("web").read_bytes()
 
 

@@ -10,7 +10,7 @@ from procd import __version__
 from procd.control.veil import Veil
 from procd.core import State
 from procd.errors import BadRequest, TimedOut
-from procd.output import STREAMS, StreamKey
+from procd.output.streams import STREAMS, StreamKey
 from procd.runtime.explanation import why as explain
 from procd.runtime.identity import usage
 from procd.runtime.operations import wait_for, wait_until_healthy

@@ -10,7 +10,7 @@ from procd.config.spec import Input
 from procd.control.attachment import Attachment
 from procd.control.streams import LogStream
 from procd.errors import BadRequest, WrongState
-from procd.output import StreamKey
+from procd.output.streams import StreamKey
 from procd.runtime.console import Size
 
 if TYPE_CHECKING:

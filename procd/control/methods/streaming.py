@@ -10,7 +10,7 @@ from procd.control.event_stream import EventStream
 from procd.control.streams import LogStream
 from procd.control.veil import Veil, VisibleJournal
 from procd.errors import BadRequest, WrongState
-from procd.output import StreamKey
+from procd.output.streams import StreamKey
 
 if TYPE_CHECKING:
     from procd.control.call import Answer, Call

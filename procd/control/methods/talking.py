@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from procd.errors import StdinClosed, WrongState
-from procd.output import StreamKey
+from procd.output.streams import StreamKey
 
 if TYPE_CHECKING:
     from procd.control.call import Answer, Call
