@@ -14,13 +14,13 @@ import re
 
 #: ESC and what stands behind it, as far as it matters here; and the change to another character set.
 _SEQUENCE = re.compile(
-    rb"\x1b\[(?P<mark>[<>?!]?)(?P<numbers>[0-9;:]*)(?P<between>[ ]?)(?P<final>[@-~])"
+    rb"\x1b\[(?P<mark>[<>?!]?)(?P<numbers>[0-9;:]{0,64})(?P<between>[ ]?)(?P<final>[@-~])"
     rb"|\x1b(?P<single>[=>c])"
     rb"|\x1b\((?P<set>[0-9A-Za-z])"
     rb"|(?P<shift>[\x0e\x0f])"
 )
 #: The beginning of one, at the end of what came.
-_CUT_OFF = re.compile(rb"\x1b(?:\(|\[[<>?!]?[0-9;:]*[ ]?)?\Z")
+_CUT_OFF = re.compile(rb"\x1b(?:\(|\[[<>?!]?[0-9;:]{0,64}[ ]?)?\Z")
 
 #: Private modes (DECSET) that are switched off, in this order: the screen last, as it brings the cursor back.
 _OFF = (9, 1000, 1001, 1002, 1003, 1004, 1005, 1006, 1015, 1016, 2004, 1, 5, 6, 47, 1047, 1049)
