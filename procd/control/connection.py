@@ -262,11 +262,12 @@ class Connection(asyncio.Protocol):
         self._send(Notification(method, params))
 
     async def room(self) -> None:
-        """Return when the peer has read enough of what it was sent, after everybody else had a turn."""
-        await asyncio.sleep(0)
+        """Return when all others had their turn, and the peer has read enough of what it was sent."""
+        await self._server.turns.next()
         # Asked again after the wait: of many streams that wait, the first may have filled the room.
         while not self._room.is_set():
             await self._room.wait()
+            await self._server.turns.next()
 
     def stream_ended(self) -> None:
         """Close what was kept open for a stream only."""

@@ -17,6 +17,7 @@ from procd.control.connection import Connection
 from procd.control.hangup import HangUps
 from procd.control.listener import Listener
 from procd.control.socket_file import SocketFile
+from procd.control.turns import Turns
 from procd.errors import ShuttingDown, TooLarge
 from procd.wire import Connection as Wire
 from procd.wire import Notification
@@ -51,6 +52,8 @@ class ControlServer:
         self._listener: Listener | None = None
         self._file: SocketFile | None = None
         self.audit = Audit(daemon)
+        #: The streams of all connections.
+        self.turns = Turns()
         #: What is counted since the start: connections, requests, and those that were refused.
         self.counts: Counter[str] = Counter()
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from procd.config.access import Right
 from procd.config.spec import Input
 from procd.control.attachment import Attachment
-from procd.control.streams import LogStream
+from procd.control.log_stream import Beginning, LogStream
+from procd.control.methods.streaming import log_of
 from procd.errors import BadRequest, WrongState
 from procd.output.streams import StreamKey
 from procd.runtime.console import Size
@@ -50,9 +51,10 @@ async def _sources(call: Call, program: Program, opened: ExitStack) -> dict[str,
     sources: dict[str, tuple[Source, int]] = {}
     for stream, kept in (("stdout", program.spec.stdout_log), ("stderr", program.spec.stderr_log)):
         if kept is not None:
-            source = LogStream(logs, StreamKey(program.name, stream), kept.path, follow=True)
+            key = StreamKey(program.name, stream)
+            source = LogStream(logs, key, log_of(call, key), follow=True)
             opened.callback(source.close)
-            await source.start_at(lines=0, offset=None)
+            await source.start_at(Beginning(lines=0), call.streams.pause)
             sources[stream] = (source, source.offset)
     return sources
 

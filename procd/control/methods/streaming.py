@@ -7,36 +7,76 @@ from typing import TYPE_CHECKING, Any
 
 from procd.config.access import Right
 from procd.control.event_stream import EventStream
-from procd.control.streams import LogStream
+from procd.control.log_stream import Beginning, LogStream
 from procd.control.veil import Veil, VisibleJournal
 from procd.errors import BadRequest, WrongState
 from procd.output.streams import StreamKey
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from procd.config.spec import LogSpec, ProgramSpec
     from procd.control.call import Answer, Call
     from procd.runtime.journal import Journal
+
+
+#: Seconds that `logs` waits for what a program wrote last to come into its log.  The logger needs milliseconds,
+#: unless the disk of the log is stuck.
+SYNC_S = 1.0
+#: Devices and descriptors, which may be a log and cannot be read back.
+_WRITE_ONLY = ("/dev/", "/proc/")
+
+
+def log_of(call: Call, key: StreamKey) -> Callable[[], LogSpec | None]:
+    """Look up how the log of a stream is kept; None when it is not, or not any more."""
+    programs = call.daemon.runtime.machine.programs
+
+    def look_up() -> LogSpec | None:
+        program = programs.get(key.program)
+        if program is None:
+            return None
+        return program.spec.stdout_log if key.stream == "stdout" else program.spec.stderr_log
+
+    return look_up
 
 
 async def logs(call: Call, sent: dict[str, Any]) -> Answer:
     """Begin a stream of a log."""
     program = call.program(sent)
-    stream = sent.get("stream", "stdout")
-    spec = program.spec
-    kept = spec.stdout_log if stream == "stdout" else spec.stderr_log
-    if kept is None:
-        merged = stream == "stderr" and spec.stderr.value == "stdout" and spec.stdout_log is not None
+    key = StreamKey(program.name, sent.get("stream", "stdout"))
+    kept = log_of(call, key)
+    present = kept()
+    if present is None:
+        raise _no_log(program.spec, key)
+    if present.path.startswith(_WRITE_ONLY):
         raise WrongState(
-            f"{program.name} keeps no log of its {stream}",
-            "its stderr goes where its stdout goes: ask for that" if merged else f'give it `{stream} = "log"`',
+            f"the log of {program.name} is {present.path}, which cannot be read back",
+            "look where procd's own output goes" if "std" in present.path else "look there",
         )
-    if "lines" in sent and "offset" in sent:
-        raise BadRequest("logs takes `lines` or `offset`, not both", "leave one of them out")
-    source = LogStream(
-        call.daemon.runtime.around.logs, StreamKey(program.name, stream), kept.path,
-        follow=sent.get("follow", False),
-    )  # fmt: skip
-    await source.start_at(lines=sent.get("lines"), offset=sent.get("offset"))
-    return {"stream": call.streams.begin(source), "offset": source.offset}
+    if len({"lines", "since", "offset"} & set(sent)) > 1:
+        raise BadRequest("logs takes one of `lines`, `since` and `offset`", "leave the others out")
+    follow = sent.get("follow", False)
+    logs = call.daemon.runtime.around.logs
+    # What a program that has just ended wrote last may still be in its pipe.
+    came = follow or await logs.sync([key], SYNC_S)
+    source = LogStream(logs, key, kept, follow=follow)
+    beginning = Beginning(sent.get("lines"), sent.get("offset"), sent.get("since"))
+    await source.start_at(beginning, call.streams.pause)
+    answer = {"stream": call.streams.begin(source), "offset": source.offset}
+    behind = logs.trouble(key) or ("" if came else "the logger does not answer")
+    return {**answer, "behind": behind} if behind else answer
+
+
+def _no_log(spec: ProgramSpec, key: StreamKey) -> WrongState:
+    """Say why there is no log, and where to look instead."""
+    goes_to = (spec.stdout if key.stream == "stdout" else spec.stderr).value
+    if goes_to == "stdout" and spec.stdout_log is not None:
+        hint = "its stderr goes where its stdout goes: ask for that"
+    elif goes_to == "journal":
+        hint = "its output goes to the journal: journalctl shows it"
+    else:
+        hint = f'its output is thrown away; to keep it, give it `{key.stream} = "log"`'
+    return WrongState(f"{key.program} keeps no log of its {key.stream}", hint)
 
 
 def events(call: Call, sent: dict[str, Any]) -> Answer:

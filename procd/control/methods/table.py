@@ -60,6 +60,7 @@ METHODS: dict[str, Method] = {
             _PROGRAM,
             Parameter("stream", _STREAMS),
             Parameter("lines", p.COUNT),
+            Parameter("since", p.SECONDS),
             Parameter("offset", p.COUNT),
             Parameter("follow", p.FLAG),
         ),
