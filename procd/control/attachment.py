@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from procd.runtime.console import Size
     from procd.runtime.life import Life
 
+#: Seconds for which the last words are waited for: a log that cannot be written must not hold the end back.
+SYNC_S = 5.0
+
 
 class Attachment:
     """A stream of what one life writes.
@@ -36,6 +39,8 @@ class Attachment:
         self._sources = sources
         self._parts: dict[str, _Part] = {}
         self._closed = False
+        #: Until what the life wrote is in its logs.
+        self._synced: asyncio.Task[bool] | None = None
         self._over: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         life.on_over.add(self._on_over)
 
@@ -53,12 +58,16 @@ class Attachment:
     def _on_over(self, ended: Exit) -> None:
         program = self._runtime.machine.programs[self._life.name]
         stopped = program.state is State.STOPPING
-        if not self._over.done():
-            self._over.set_result({
-                "reason": "it was stopped" if stopped else str(ended),
-                "exit": exit_to_wire(ended),
-                "ok": stopped or is_success(ended, program.spec.success),
-            })  # fmt: skip
+        if self._over.done():
+            return
+        keys = [StreamKey(self._life.name, stream) for stream in self._sources]
+        # Asked now, so that nothing of the next life is waited for.
+        self._synced = asyncio.create_task(self._runtime.around.logs.sync(keys, SYNC_S))
+        self._over.set_result({
+            "reason": "it was stopped" if stopped else str(ended),
+            "exit": exit_to_wire(ended),
+            "ok": stopped or is_success(ended, program.spec.success),
+        })  # fmt: skip
 
     async def run(self, number: int, outlet: Outlet) -> None:
         """Send the output until the life is over, and then its end."""
@@ -92,14 +101,23 @@ class Attachment:
 
     async def _send_the_rest(self, tasks: set[asyncio.Task[None]]) -> None:
         """Send what the life wrote until its end, at the pace of whoever reads."""
-        logs, name = self._runtime.around.logs, self._life.name
+        if self._synced is not None:
+            await self._synced
         for stream, part in self._parts.items():
-            waiting = asyncio.create_task(part.until(logs.reaches(StreamKey(name, stream))))
+            waiting = asyncio.create_task(part.until(self._end_of(stream)))
             going = {task for task in tasks if not task.done()}
             try:
                 await asyncio.wait({waiting, *going}, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 waiting.cancel()
+
+    def _end_of(self, stream: str) -> int:
+        """Offset of the end of what the life wrote, or a little more: what the next one wrote at once."""
+        name = self._life.name
+        reached = self._runtime.around.logs.reaches(StreamKey(name, stream))
+        life = self._runtime.life(name)
+        begins = None if life is None or life is self._life else life.log_starts.get(stream)
+        return reached if begins is None else min(begins, reached)
 
     def send_rest(self, number: int, outlet: Outlet) -> None:
         """Send now what is there and was not sent."""
@@ -110,6 +128,8 @@ class Attachment:
         """Look no more; harmless if that was done."""
         self._closed = True
         self._life.on_over.discard(self._on_over)
+        if self._synced is not None:
+            self._synced.cancel()
         if self._life.console is not None:
             self._life.console.leave(self)
         for source, _ in self._sources.values():

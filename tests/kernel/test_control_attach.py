@@ -110,6 +110,7 @@ async def test_the_end_of_the_life_is_the_end_of_the_stream(tmp_path: Path) -> N
         terminal(world, "stty -echo; echo set; read x; seq 20000; exit $x", min_uptime_s=0.0)
         for life, status in enumerate((3, 0), 1):
             client = await world.client()
+            await world.until_logged(b"set\r\n")
             await until(lambda life=life: world.log_of("web").read_bytes().count(b"set\r\n") == life)
             await client.call("attach", program="web")
             await client.call("write", program="web", data=b"%d\n" % status)

@@ -39,7 +39,7 @@ def test_what_is_no_key_is_refused(words: str) -> None:
     st.sampled_from([KEYS, b"\x10\x10\x11", b"\x10\x11\x10\x10", b"a", b""]),
 )
 def test_pieces_are_as_the_whole(pieces: list[bytes], keys: bytes) -> None:
-    """Nothing before the keys is lost or doubled, nothing behind them is passed on, and they are never missed."""
+    """Nothing before the keys is lost or doubled, nothing behind them is passed on; they are never missed."""
     found, passed, detached = DetachKeys(keys), b"", False
     for piece in pieces:
         part, detached = found.feed(piece)
