@@ -23,11 +23,11 @@ log = structlog.get_logger()
 
 #: Messages that are sent, and heard, before the loop gets its turn.
 TURN_MESSAGES = 128
-#: A logger that dies within so many seconds of its start has died young.
-YOUNG_S = 1.0
+#: A logger that dies within so many seconds of being ready, or before, has died young.
+YOUNG_S = 0.25
 #: Seconds before it is started again when that has happened twice in a row; doubled with each further time.
 FIRST_DELAY_S = 0.1
-LONGEST_DELAY_S = 5.0
+LONGEST_DELAY_S = 2.0
 #: Seconds after which a send is tried again that the kernel had no room for.
 RETRY_S = 0.1
 
@@ -89,7 +89,7 @@ class Channel:
         self._speaker = speaker
         self._socket: socket.socket | None = None
         self._child: Child | None = None
-        self._started_s = 0.0
+        self._ready_s: float | None = None
         self._young = 0
         self._timer: asyncio.TimerHandle | None = None
         self._released = False
@@ -111,7 +111,7 @@ class Channel:
         self._timer = None
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
-        self._started_s = self._loop.time()
+        self._ready_s = None
         try:
             with theirs:
                 self._child = self._start(theirs.fileno(), self._ended)
@@ -124,6 +124,10 @@ class Channel:
         self._loop.add_reader(ours, self._listen)
         self._speaker.begin_conversation()
         self.flush()
+
+    def ready(self) -> None:
+        """Take note that the logger has begun its work."""
+        self._ready_s = self._loop.time()
 
     def flush(self) -> None:
         """Say what is to be said, as far as the logger takes it; the rest follows by itself."""
@@ -199,7 +203,7 @@ class Channel:
             self._speaker.hear(received[0])
 
     def _again(self) -> None:
-        if self._loop.time() - self._started_s >= YOUNG_S:
+        if self._ready_s is not None and self._loop.time() - self._ready_s >= YOUNG_S:
             self._young = 0
         self._young += 1
         delay_s = min(FIRST_DELAY_S * 2 ** (self._young - 2), LONGEST_DELAY_S) if self._young > 1 else 0.0

@@ -74,7 +74,7 @@ class Logs:
         self._greeted = self._closing = self._close_told = False
         self._ended = asyncio.Event()
         self._verbs: dict[str, Callable[..., None]] = {
-            messages.READY: _nothing,
+            messages.READY: self._channel.ready,
             messages.BEGUN: self._hear_begun,
             messages.GROWN: self._hear_grown,
             messages.ENDED: self._hear_ended,
