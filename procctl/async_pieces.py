@@ -49,7 +49,12 @@ class AsyncPieces(Generic[PIECE]):
         return self
 
     async def __anext__(self) -> PIECE:
-        return await anext(self._pieces)
+        try:
+            return await anext(self._pieces)
+        except BaseException:
+            # Its end or an error: either way nothing more comes, and the connection is its own.
+            await self._client.aclose()
+            raise
 
     async def aclose(self) -> None:
         """End the stream; the iterator has nothing more to give."""

@@ -58,7 +58,12 @@ class Pieces(Generic[PIECE]):
         return self
 
     def __next__(self) -> PIECE:
-        return next(self._pieces)
+        try:
+            return next(self._pieces)
+        except BaseException:
+            # Its end or an error: either way nothing more comes, and the connection is its own.
+            self._client.close()
+            raise
 
     def close(self) -> None:
         """End the stream; the iterator has nothing more to give."""

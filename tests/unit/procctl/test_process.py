@@ -27,7 +27,9 @@ RECORD = {"name": "web", "state": "RUNNING", "pid": 1, "uptime_s": 3.0, "cpu_s":
 # What a verb that only asks and prints has no use for, and what costs more than the rest of its start.
 HEAVY = [
     "asyncio", "structlog", "msgspec", "rich", "json", "logging", "subprocess", "pathlib", "tempfile", "shutil",
-    "email", "importlib.metadata", "hashlib", "ssl", "base64", "difflib",
+    "email", "importlib.metadata", "hashlib", "ssl", "base64", "difflib", "click", "typing", "dataclasses",
+    "inspect", "re", "contextlib", "unicodedata", "procctl.commands", "procctl.questions", "procctl.results",
+    "procctl.remote",
 ]  # fmt: skip
 
 
