@@ -4,7 +4,10 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import os
+import re
 import select
 import signal
 import socket
@@ -43,8 +46,8 @@ def spec(path: Path | str, **changes: Any) -> dict[str, Any]:
 class FakeDaemon:
     """The daemon's side of the channel, blocking, with all that it heard."""
 
-    def __init__(self, wrapper: tuple[str, ...] = ()) -> None:
-        self._wrapper = wrapper
+    def __init__(self, *program: str) -> None:
+        self._program = program or ("-m", "procd.output.logger")
         self.board = Board.make()
         self.stash = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         #: What every new logger is told: slot → spec, and pipe → (slot, read end, pid).
@@ -52,6 +55,8 @@ class FakeDaemon:
         self.pipes: dict[int, tuple[int, int, int]] = {}
         self.watched: set[int] = set()
         self.heard: list[list[Any]] = []
+        #: All reasons of trouble.
+        self.troubles: list[str] = []
         self._next_pipe = 1
         self._token = 0
         self.start()
@@ -59,7 +64,7 @@ class FakeDaemon:
     def start(self) -> None:
         """Start a logger and tell it everything."""
         self.channel, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        command = [*self._wrapper, sys.executable, "-m", "procd.output.logger"]
+        command = [sys.executable, *self._program]
         actions = [(os.POSIX_SPAWN_DUP2, other.fileno(), 3)]
         self.pid = os.posix_spawnp(command[0], command, os.environ, file_actions=actions)
         self._status: int | None = None
@@ -108,6 +113,8 @@ class FakeDaemon:
             return False
         message, _ = received
         self.heard.append(message)
+        if message[0] == messages.TROUBLE:
+            self.troubles.append(message[2])
         if message[0] == messages.ENDED:
             os.close(self.pipes.pop(message[2])[1])
         return True
@@ -121,6 +128,12 @@ class FakeDaemon:
             self.hear(0.02)
         while self.hear():
             pass
+
+    def until_or(self, fact: Callable[[], object], seconds: float) -> None:
+        """Listen until something is so, or for so long."""
+        deadline = time.monotonic() + seconds
+        while not fact() and (left := deadline - time.monotonic()) > 0:
+            self.hear(left)
 
     def hears(self, *start: Any) -> list[Any]:
         """Listen until a message that begins so came; returns the last one, and forgets those before."""
@@ -191,3 +204,30 @@ class FakeDaemon:
         for end in self.stash:
             os.close(end)
         self.board.close()
+
+
+def whole_log(path: Path) -> bytes:
+    """All files of a log, the oldest first, as they were before they were compressed."""
+    old = [file for file in path.parent.glob(f"{path.name}.*") if file.suffix != ".tmp"]
+    numbers = {int(file.name[len(path.name) + 1 :].removesuffix(".gz")): file for file in old}
+    assert sorted(numbers) == list(range(1, len(old) + 1)), "a gap between the old files"
+    pieces = [
+        gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+        for _, file in sorted(numbers.items(), reverse=True)
+    ]
+    return b"".join([*pieces, path.read_bytes()])
+
+
+STAMP = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z ")
+
+
+def written(log: bytes, form: str) -> bytes:
+    """What a program wrote, from how it stands in its log."""
+    if form == "raw":
+        return log
+    assert log.endswith(b"\n")
+    lines = log[:-1].split(b"\n")
+    if form == "timestamp":
+        assert all(STAMP.match(line) for line in lines)
+        return b"".join(line[28:] + b"\n" for line in lines)
+    return b"".join(json.loads(line)["message"].encode("utf-8", "surrogateescape") + b"\n" for line in lines)

@@ -7,10 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from procd.output import messages
 from procd.output.board import Board
-from procd.output.logger.log import Log, World
+from procd.output.logger.compression import Compression
+from procd.output.logger.log import Log
 from procd.output.logger.loop import READABLE, WRITABLE, Loop
 from procd.output.logger.pace import Pace
+from procd.output.logger.pipe import Pipe
+from procd.output.logger.spec import Spec
 from procd.output.logger.stash import Stash
+from procd.output.logger.turns import Turns
+from procd.output.logger.world import World
 
 if TYPE_CHECKING:
     import socket
@@ -37,7 +42,11 @@ class Conversation:
         self._told = 0.0
         self._tell_again = False
         self._alone = False
-        self._world: World
+        self._world = World(self._loop, self._pace, Compression(self._loop))
+        self._world.say = self.say
+        self._world.went_on = self._answer_syncs
+        #: Tokens of SYNC, each with the logs that still hold what was in their pipes.
+        self._syncs: dict[int, set[int]] = {}
         self._verbs: dict[str, Callable[..., None]] = {
             messages.BEGIN: self._begin,
             messages.OPEN: self._open,
@@ -47,6 +56,9 @@ class Conversation:
             messages.FORGET: self._forget,
             messages.WATCH: self._watch,
             messages.SYNC: self._sync,
+            messages.ROTATE: self._rotate,
+            messages.WRITE: self._write,
+            messages.GAVE_UP: self._gave_up,
             messages.CLOSE: self._close,
         }
 
@@ -57,13 +69,13 @@ class Conversation:
 
     def _between(self) -> bool:
         busy = self._pace.look()
-        if self._logs and self._world.grown:
+        if self._world.grown:
             self._tell_growth()
         if self._alone and not any(log.pipes for log in self._logs.values()):
             self._loop.over = True
         return busy
 
-    # What we hear
+    # What we hear; booleans are positional in messages
 
     def _listen(self) -> None:
         for _ in range(MESSAGES_A_ROUND):
@@ -88,19 +100,22 @@ class Conversation:
         self._queue.clear()
 
     def _begin(self, _pid: int, board: int, stash_read: int, stash_write: int) -> None:
-        self._world = World(self._loop, self._pace, Board(board), Stash(stash_read, stash_write), self.say)
+        world = self._world
+        world.board = Board(board)
+        world.stash = Stash(stash_read, stash_write)
+        world.turns = Turns(world.board, world.stash)
         self.say([messages.READY])
 
-    def _open(self, slot: int, spec: dict[str, Any]) -> None:
+    def _open(self, slot: int, said: dict[str, Any]) -> None:
         log = self._logs.get(slot)
         if log is None:
-            log = self._logs[slot] = Log(self._world, slot)
-        log.open(spec)
+            self._logs[slot] = Log(self._world, slot, Spec(said))
+        else:
+            log.keep(Spec(said))
 
-    def _attach(self, slot: int, number: int, pid: int, tell: bool, fd: int) -> None:  # noqa: FBT001 - a message
-        offset = self._logs[slot].attach(fd, number, pid)
-        if tell:
-            self.say([messages.BEGUN, slot, number, offset])
+    def _attach(self, slot: int, number: int, pid: int, tell: bool, fd: int) -> None:  # noqa: FBT001
+        log = self._logs[slot]
+        log.attach(Pipe(log, fd, number, pid, tells=tell))
 
     def _finish(self, slot: int) -> None:
         self._logs[slot].drain()
@@ -116,14 +131,31 @@ class Conversation:
         self._logs[slot].watched = wanted
 
     def _sync(self, token: int, slots: list[int]) -> None:
-        for slot in slots:
-            self._logs[slot].drain()
-        self.say([messages.SYNCED, token])
+        self._syncs[token] = set(slots)
+        self._answer_syncs()
+
+    def _answer_syncs(self) -> None:
+        """Answer those SYNCs whose logs hold nothing back."""
+        for token, slots in tuple(self._syncs.items()):
+            slots -= {slot for slot in slots if slot not in self._logs or self._logs[slot].drain()}
+            if not slots and self._syncs.pop(token, None) is not None:
+                self.say([messages.SYNCED, token])
+
+    def _rotate(self, token: int, slots: list[int]) -> None:
+        reasons = [[slot, self._logs[slot].rotate() if slot in self._logs else "not open"] for slot in slots]
+        self.say([messages.ROTATED, token, reasons])
+
+    def _write(self, slot: int, lines: bytes) -> None:
+        self._logs[slot].write(lines)
+
+    def _gave_up(self, slot: int, count: int) -> None:
+        self._logs[slot].gave_up(count)
 
     def _close(self) -> None:
         for log in self._logs.values():
             log.close()
         self._logs.clear()
+        self._world.compression.close()
         self.say([messages.CLOSED])
         self._channel.setblocking(True)
         self._speak()

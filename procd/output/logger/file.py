@@ -24,8 +24,6 @@ SINCE = "user.procd.since"
 
 #: splice(2) cannot be done on this file system (EINVAL).
 NO_SPLICE = frozenset({errno.EINVAL, errno.ENOSYS})
-#: What file systems without extended attributes, or with no room for ours, say.
-_NO_XATTR = frozenset({errno.ENOTSUP, errno.ENOSYS, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.E2BIG})
 #: File systems that know no locks: nobody to wait for.
 _NO_LOCK = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
 
@@ -58,12 +56,13 @@ class LockedError(OSError):
 class File:
     """An open log file.  `size` is its size at our last look, `start` the offset of its first byte."""
 
-    __slots__ = ("_checked", "_identity", "fd", "path", "since", "size", "splices", "start")
+    __slots__ = ("_identity", "fd", "path", "since", "size", "start")
 
     def __init__(self, path: str) -> None:
         """Open the file, make it and its directory if there is none, and lock it.
 
-        `start` is None where nothing is known of it: then `place` has to be called.  Raises LockedError and OSError.
+        `start` is None where nothing is known of it: then `place` has to be called.  Raises LockedError and
+        OSError.
         """
         self.path = path
         make_directory(path)
@@ -75,9 +74,7 @@ class File:
             os.close(self.fd)
             raise
         self.size = found.st_size
-        self.splices = True
         self._identity = (found.st_dev, found.st_ino)
-        self._checked = 0.0
         self.start = read_attribute(self.fd, START)
         since = read_attribute(self.fd, SINCE)
         #: Unix time of the first byte; None while there is none.
@@ -104,11 +101,10 @@ class File:
         self._note(START, start)
 
     def _note(self, name: str, value: int) -> None:
-        try:
+        # Where there are no extended attributes, or no room for ours, the board knows, and the sizes of the old
+        # files tell.
+        with contextlib.suppress(OSError):
             os.setxattr(self.fd, name, b"%d" % value)
-        except OSError as error:
-            if error.errno not in _NO_XATTR:
-                raise
 
     @property
     def end(self) -> int:
@@ -175,6 +171,10 @@ class File:
         return (found.st_dev, found.st_ino) != self._identity
 
     def close(self) -> None:
-        """Give the descriptor back, and the lock."""
-        with contextlib.suppress(OSError):  # EIO, EDQUOT of a network file system: nothing can be done any more
-            os.close(self.fd)
+        """Give the descriptor back, and the lock; a second time there is nothing to do."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            with contextlib.suppress(
+                OSError
+            ):  # EIO, EDQUOT of a network file system: it is closed all the same
+                os.close(fd)

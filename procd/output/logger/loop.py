@@ -80,8 +80,11 @@ class Loop:
 
     def run(self) -> None:
         """Go on until somebody sets `over`."""
-        while not self.over:
-            ready = self._epoll.poll(0 if self.between() else self._wait_s())
+        while True:
+            busy = self.between()
+            if self.over:
+                break
+            ready = self._epoll.poll(0 if busy else self._wait_s())
             self.now = time.monotonic()
             for fd, _ in ready:
                 # An earlier callback of this round may have ended this one.

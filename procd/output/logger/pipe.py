@@ -35,13 +35,15 @@ def enlarge(fd: int) -> int:
 class Pipe:
     """A pipe of a log, with what `pace` remembers about it."""
 
-    __slots__ = ("capacity", "fd", "heat", "last", "leaving", "log", "number", "pace", "pid")
+    __slots__ = ("capacity", "fd", "heat", "last", "leaving", "log", "number", "pace", "pid", "tells")
 
-    def __init__(self, log: Log, fd: int, number: int, pid: int) -> None:
+    def __init__(self, log: Log, fd: int, number: int, pid: int, *, tells: bool) -> None:
         self.log = log
         self.fd = fd
         self.number = number
         self.pid = pid
+        #: The daemon wants to know before which offset nothing of this will stand.
+        self.tells = tells
         #: It is closed as soon as what is in it was moved.
         self.leaving = False
         #: How it is looked after: one of the words of `pace`.
