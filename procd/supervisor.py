@@ -176,7 +176,8 @@ class Supervisor:
     def resolve(self, name: str, written: Mapping[str, Any], *, check_files: bool) -> ProgramSpec:
         """Make the spec of a program that is in no file; its log is nobody else's."""
         specs = [program.spec for program in self.runtime.machine.programs.values() if program.name != name]
-        taken = [(log.path, f"the log of {spec.name}") for spec in specs for log in _logs_of(spec)]
+        # Not of which: who asks may not be meant to know that there is one.
+        taken = [(log.path, "the log of another program") for spec in specs for log in _logs_of(spec)]
         daemon = self._configuration.daemon
         return transient.resolve(name, written, daemon, taken, uid=os.geteuid(), check_files=check_files)
 

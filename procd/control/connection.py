@@ -232,7 +232,10 @@ class Connection(asyncio.Protocol):
     def _refuse(self, request: Request, call: Call, refusal: Refusal) -> None:
         self._server.counts["requests_refused"] += 1
         self._server.audit.note(request, call, refusal.code)
-        self._send(Response(request.id, self._veiled(call, refusal.to_wire()), None))
+        # What a refusal says is about what was asked for; what became of programs is in its data.
+        told = refusal.to_wire()
+        told["data"] = self._veiled(call, told["data"])
+        self._send(Response(request.id, told, None))
 
     def _veiled(self, call: Call, answer: dict[str, Any]) -> dict[str, Any]:
         if call.permit.everything:

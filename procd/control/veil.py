@@ -1,7 +1,11 @@
 """What a peer must not see, taken out of what it is told.
 
-Methods answer with the programs that the caller may see.  But a reason, a cause or an event may name another
-one: "waits for db".  Here such names are replaced, in one place and for every answer.
+Methods answer with the programs that the caller may see.  But a reason or a cause may name another one: "waits
+for db".  Here such sentences are replaced, in one place and for every answer.
+
+Only the sentences in which procd itself names another program are: they begin in a few ways, and no other text
+does.  To replace names wherever they stand would tell whether there is a program of that name to whoever can
+bring a text of their own into an answer: "exec 'db' failed".
 """
 
 from __future__ import annotations
@@ -19,11 +23,16 @@ if TYPE_CHECKING:
 #: What stands for a program that a peer must not see.
 ANOTHER = "another program"
 
-#: The keys of answers and events whose texts are free, or are names.  All others are words of the protocol: a
-#: program that is called `up` must not change what `desired` says.
-_TEXTS = frozenset({"reason", "text", "message", "hint", "problems", "obstacles", "stops_after", "programs"})
+#: The keys of answers and events whose texts are sentences, or names of other programs.
+_TEXTS = frozenset({"reason", "text", "obstacles", "stops_after"})
 
 _WORD = re.compile(r"[A-Za-z0-9_.@-]+")
+# The sentences of core.machine, runtime.record and runtime.operations about another program.
+_OF_ANOTHER = re.compile(r"(waits for|needed by) ")
+_ANOTHER_IS = re.compile(
+    r"[A-Za-z0-9_.@-]+(, which is essential, ended|, which it needs, is to stop| is not healthy| to be |$)"
+)
+_AFTER_OTHERS = re.compile(r"; stops after [A-Za-z0-9_.@, -]+$")
 
 
 class Veil:
@@ -36,14 +45,16 @@ class Veil:
         self._programs = programs
 
     def text(self, text: str) -> str:
-        """Replace the names of programs that are not to be seen."""
-        return _WORD.sub(self._word, text)
-
-    def _word(self, match: re.Match[str]) -> str:
-        word = match[0]
-        # A name at the end of a sentence has a full stop behind it.
-        name = word.rstrip(".-")
-        return f"{ANOTHER}{word[len(name) :]}" if self.hides(word) or self.hides(name) else word
+        """Give a sentence, with another one in its place when it names a program that is not to be seen."""
+        if not any(self.hides(word) for word in _WORD.findall(text)):
+            return text
+        if found := _OF_ANOTHER.match(text):
+            return f"{found[1]} {ANOTHER}"
+        if found := _ANOTHER_IS.match(text):
+            return f"{ANOTHER}{found[1]}".removesuffix(" to be ")
+        if found := _AFTER_OTHERS.search(text):
+            return f"{text[: found.start()]}; stops after {ANOTHER}"
+        return text
 
     def hides(self, name: str) -> bool:
         """Whether there is a program of this name, and the peer must not know."""

@@ -28,7 +28,7 @@ from procd.control.methods import METHODS
 from procd.errors import LocalProtocolError
 from procd.wire import Connection, Response
 from tests.system.daemon import Daemon, rss_bytes
-from tests.system.strangers import acting_as, open_to_all
+from tests.system.strangers import connecting_as
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,7 +104,7 @@ NAMES = (
 class Client:
     """One random client: a non-blocking socket, and what it has heard."""
 
-    def __init__(self, path: str, uid: int | None) -> None:
+    def __init__(self, path: Path, uid: int | None) -> None:
         self.uid = uid
         self.heard: Counter[str] = Counter()
         #: It knows that procd has closed the connection.
@@ -114,8 +114,8 @@ class Client:
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.setblocking(False)
         # A full backlog refuses; then this one sends into nowhere.
-        with acting_as(uid), contextlib.suppress(BlockingIOError):
-            self._socket.connect(path)
+        with connecting_as(path, uid) as way, contextlib.suppress(BlockingIOError):
+            self._socket.connect(way)
 
     def send(self, data: bytes) -> None:
         """Send as much as is taken."""
@@ -182,7 +182,7 @@ class Fuzzing:
         slot = self.random.randrange(SLOTS)
         client = self._clients[slot]
         if client is None:
-            self._clients[slot] = Client(str(self.daemon.socket), self.random.choice(UIDS))
+            self._clients[slot] = Client(self.daemon.socket, self.random.choice(UIDS))
             return
         if client.over or self.random.random() < 0.04:
             self.leave(slot)
@@ -376,7 +376,6 @@ def main() -> None:
     print(f"seed {seed}", flush=True)
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
-        open_to_all(place)
         daemon = Daemon(place, CONFIGURATION)
         try:
             fuzzing = Fuzzing(daemon.start(), seed)

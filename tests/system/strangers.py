@@ -11,14 +11,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def open_to_all(directory: Path) -> None:
-    """Let everybody on the way to a directory of a test, and into it."""
-    for place in (directory, *directory.parents):
-        mode = place.stat().st_mode
-        if place.stat().st_uid == os.geteuid() and mode & 0o005 != 0o005:
-            place.chmod(mode | 0o055)
-
-
 @contextlib.contextmanager
 def acting_as(uid: int | None, gid: int = 65534, groups: Iterable[int] = ()) -> Iterator[None]:
     """Be another user for the block, in all that the kernel notes at connect(2): effective ids and groups.
@@ -38,3 +30,17 @@ def acting_as(uid: int | None, gid: int = 65534, groups: Iterable[int] = ()) -> 
         os.seteuid(0)
         os.setegid(own_gid)
         os.setgroups(own_groups)
+
+
+@contextlib.contextmanager
+def connecting_as(path: Path, uid: int | None, gid: int = 65534, groups: Iterable[int] = ()) -> Iterator[str]:
+    """Be another user, and have a way to a socket below a directory that this user could not get through.
+
+    Directories of tests are closed to others; the socket's own is not.
+    """
+    place = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        with acting_as(uid, gid, groups):
+            yield f"/proc/self/fd/{place}/{path.name}"
+    finally:
+        os.close(place)

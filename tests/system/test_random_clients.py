@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.system.fuzzing import CONFIGURATION, Fuzzing
-from tests.system.strangers import open_to_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +22,6 @@ def test_whatever_clients_send_procd_lives_and_keeps_its_secrets(
 ) -> None:
     """What they did was of every kind, and some of it was right."""
     daemon = make_daemon(CONFIGURATION)
-    open_to_all(daemon.directory)
     fuzzing = Fuzzing(daemon.start(), seed)
     fuzzing.run(SECONDS)
     assert len(fuzzing.steps) == 8
