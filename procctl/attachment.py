@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from procctl.log_output import Output
     from procd.wire import Response
 
-#: Typed and not yet taken by the program: beyond it the keyboard is not read.
-MOST_TYPED = MAX_CHUNK_BYTES
+#: Typed and not yet taken by the program: beyond it the keyboard is not read, nor the keys to detach seen.
+MOST_TYPED = 1 << 20
 #: Seconds that the program gets to take what was typed before the keys that detach.
 LEAVE_S = 1.0
 
@@ -218,7 +218,7 @@ class Attachment:
     def _read_keyboard(self) -> None:
         assert self._typed is not None, "only then it is waited for"  # noqa: S101
         try:
-            data = os.read(self._typed, MOST_TYPED - len(self._waiting))
+            data = os.read(self._typed, min(MAX_CHUNK_BYTES, MOST_TYPED - len(self._waiting)))
         except OSError:
             data = b""  # EIO: the terminal is gone, or is not ours any more
         if not data:
