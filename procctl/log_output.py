@@ -50,11 +50,13 @@ def open_output(*, as_json: bool, raw: bool) -> Iterator[Output]:
 
 
 def _say_gap(size: int, reason: str) -> None:
-    say(
-        f"{amount(size, 'byte')} are missing here: {reason}"
-        if size != 1
-        else f"1 byte is missing here: {reason}"
-    )
+    if not size:
+        # Nothing is missing, but the log is another one from here on.
+        say(reason)
+    elif size == 1:
+        say(f"1 byte is missing here: {reason}")
+    else:
+        say(f"{amount(size, 'byte')} are missing here: {reason}")
 
 
 class _Bytes:

@@ -8,6 +8,7 @@ nothing while the log is quiet, and asks nobody.
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from procd.errors import Failed
@@ -54,6 +55,8 @@ class LogStream:
         self._gap: Gap | None = None
         self._limit: int | None = None
         self._over = ""
+        #: When the log was last seen to be where it is (Unix time).
+        self._seen_s = time.time()
         self._changed = asyncio.Event()
         kept = spec()
         assert kept is not None, "a stream of a log that is not kept"  # noqa: S101 - the caller has looked
@@ -71,6 +74,7 @@ class LogStream:
         """What the logger says of these files, if it is they that it writes."""
         if self._logs.path(self._key) != self._history.path:
             return None
+        self._seen_s = time.time()
         start, end = self._logs.starts(self._key), self._logs.reaches(self._key)
         # A log that it has not opened yet has none.
         return Extent(start, end) if end else None
@@ -127,7 +131,7 @@ class LogStream:
                 over = self._over
                 self._keep_up()
                 await self._send_what_is_there(number, outlet)
-                if not self._follow or (over and not self._goes_on()):
+                if not self._follow or (over and not self._goes_on(number, outlet)):
                     outlet.notify("stream.end", [number, {"reason": over or END_OF_LOG}])
                     return
                 await self._changed.wait()
@@ -161,24 +165,25 @@ class LogStream:
         body = {"bytes": gap.size, "reason": gap.reason, "next": self._reader.offset}
         outlet.notify("stream.gap", [number, body])
 
-    def _goes_on(self) -> bool:
-        """Follow a log that was given another path, if it was continued there.
+    def _goes_on(self, number: int, outlet: Outlet) -> bool:
+        """Follow a log that was given another path, if it was begun there.
 
-        A new file begins where the old one ended.  One that was there before has offsets of its own, and who
-        reads must know of that: the stream ends then.
+        One that was there before holds what this program, or another, wrote long ago, and nobody knows where
+        that ends: the stream ends then.
         """
         kept = self._spec()
         if kept is None or kept.path == self._history.path or kept.path != self._logs.path(self._key):
             return False
-        offset = self._reader.offset
         self._reader.close()
         self._history = History(kept.path, kept.keep, self._known)
-        if self._history.first() != offset:
+        newest = self._history.begun()
+        if newest is not None and newest < int(self._seen_s):
             return False
-        self._reader = Reader(self._history, offset)
+        self._reader = Reader(self._history, self._history.first())
+        self._tell(number, outlet, Gap(0, self._over))
         self._over = ""
         self._watch()
-        # It has grown meanwhile.
+        # It may have grown meanwhile.
         self._changed.set()
         return True
 

@@ -159,6 +159,15 @@ class History:
             first = part.start
         return self.extent().end if first is None else first
 
+    def begun(self) -> float | None:
+        """When the oldest byte that is left came (Unix time), as far as is known; None if there is none."""
+        oldest = None
+        for part in self.parts():
+            part.close()
+            if part.size:
+                oldest = part.changed if part.since is None else part.since
+        return oldest
+
     def find(self, offset: int) -> Part | Gap | None:
         """Open the file that has this byte; a gap if only later ones are left, None at the end of them all."""
         above, seen = None, 0

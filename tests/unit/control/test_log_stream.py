@@ -377,21 +377,17 @@ async def test_a_follower_of_a_removed_program_gets_the_last_words_and_the_reaso
 
 def move(followed: Followed, path: Path, before: bytes = b"") -> None:
     """Give the log another path, as a reload does; where something may be already."""
-    end = len(followed.written.everything)
     followed.written = followed.logs.written = Written(path)
     followed.written.opened = True
     followed.spec = LogSpec(str(path))
     if before:
         followed.written.write(before)
-        return
-    followed.written.everything = bytearray(end)
-    followed.written.start = end
-    os.setxattr(path, "user.procd.start", b"%d" % end)
+        os.setxattr(path, "user.procd.since", b"1763862000")
 
 
 @in_loop
 async def test_a_follower_goes_on_in_a_log_that_moves(tmp_path: Path) -> None:
-    """The offsets go on, too."""
+    """It gets all of the old one, and all of the new one, which counts its own bytes."""
     followed = Followed(tmp_path / "log")
     await followed.begin()
     followed.written.write(b"one\n")
@@ -401,16 +397,21 @@ async def test_a_follower_goes_on_in_a_log_that_moves(tmp_path: Path) -> None:
     followed.logs.tell()
     await followed.until_sent(b"one\n")
     followed.logs.end("the log goes on in /other")
-    await followed.until_sent(b"one\ntwo\n")
+    await until(lambda: len(followed.outlet.sent) == 3)
     followed.logs.write(b"three\n")
-    await followed.until_sent(b"one\ntwo\nthree\n")
-    assert followed.outlet.gaps == []
+    await until(lambda: len(followed.outlet.sent) == 4)
+    assert followed.outlet.sent == [
+        ("stream.data", {"data": b"one\n", "offset": 0}),
+        ("stream.gap", {"bytes": 0, "reason": "the log goes on in /other", "next": 0}),
+        ("stream.data", {"data": b"two\n", "offset": 0}),
+        ("stream.data", {"data": b"three\n", "offset": 4}),
+    ]
     await followed.close()
 
 
 @in_loop
 async def test_a_follower_of_a_log_that_moves_into_another_is_told_where(tmp_path: Path) -> None:
-    """What stood there before has offsets of its own, so the stream ends."""
+    """What stood there before is not what it asked for, so the stream ends."""
     followed = Followed(tmp_path / "log")
     await followed.begin()
     followed.written.write(b"one\n")

@@ -109,6 +109,7 @@ def test_bytes_are_written_unchanged(
 def test_a_gap_is_told_beside_the_output(start_daemon: StartDaemon, capfd: Capture) -> None:
     """A loss is never silent, and never in the bytes."""
     gaps = [("stream.gap", {"bytes": size, "reason": "rotated away"}) for size in (1, 512)]
+    gaps.append(("stream.gap", {"bytes": 0, "reason": "the log goes on in /x", "next": 517}))
     other = ("stream.note", {"from": "a later version"})
     start_daemon(logs=log(data(0, b"one\n"), other, *gaps, data(517, b"two\n"), end()))
     assert run(["logs", "web"]) == 0
@@ -117,6 +118,7 @@ def test_a_gap_is_told_beside_the_output(start_daemon: StartDaemon, capfd: Captu
     assert err.splitlines() == [
         "procctl: 1 byte is missing here: rotated away",
         "procctl: 512 bytes are missing here: rotated away",
+        "procctl: the log goes on in /x",
     ]
 
 
