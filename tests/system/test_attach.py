@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.system.daemon import BOUND_S, PROCCTL, Daemon, until
+from tests.system.daemon import BOUND_S, PROCCTL, Daemon, marked, until
 from tests.system.person import DETACH, Person
 
 if TYPE_CHECKING:
@@ -165,6 +165,9 @@ def test_the_terminal_is_as_it_was_on_every_way_out(
     assert person.ends() == WAYS_OUT[way]
     assert UNDONE in person.look()
     assert person.modes() == person.before
+    if way == "daemon is killed":
+        # Its terminals were hung up with it; what is left goes by itself, when its pipes have ended.
+        until(lambda: not marked(daemon.mark), "everything of a killed daemon to end")
 
 
 def test_a_window_that_is_shut_ends_it(shared: Daemon, attach: Callable[..., Person]) -> None:
