@@ -71,42 +71,67 @@ class History:
         Raises OSError where the present one cannot be read.
         """
         seen = set()
-        above, present = self._present()
+        above = None
+        known, present = self._present()
         if present is not None:
             seen.add(present.identity)
             above = present.start
             yield present
         for part in self._older():
-            if part.identity in seen or not _place(part, above):
+            if part.identity in seen or not self._place(part, above, known):
                 part.close()
                 continue
             seen.add(part.identity)
             above = part.start
             yield part
 
-    def _present(self) -> tuple[int, Part | None]:
-        """Open the present file, and say where it begins; also if there is none."""
+    def _present(self) -> tuple[Extent | None, Part | None]:
+        """What is known, and the present file, if there is anything in it."""
         tries = _TRIES
         while True:
             known = self.known()
             part = open_part(self.path)
-            if part is not None and part.claimed is not None and (known is None or part.claimed <= known.end):
-                start = part.claimed
-                break
+            if part is None or (part.claimed is None and not part.size):
+                # It is about to be made: in the middle of a rotation, what is known is of the one before.
+                if part is not None:
+                    part.close()
+                return known, None
+            if part.claimed is not None and (known is None or part.claimed <= known.end):
+                part.start = part.claimed
+                return known, part
             if known is None:
-                start = self._end_of_older()
-                break
-            start = known.start
+                part.start = self._end_of_older()
+                return known, part
+            part.start = known.start
             again = self.known()
             tries -= 1
-            if again is None or again.start == start or not tries:
-                break
+            if again is None or again.start == known.start or not tries:
+                return known, part
             # It was rotated just now.
-            if part is not None:
-                part.close()
-        if part is not None:
-            part.start = start
-        return start, part
+            part.close()
+
+    def _place(self, part: Part, above: int | None, known: Extent | None) -> bool:
+        """Say where an older file begins, the next one beginning at `above`; False if it cannot be of this log.
+
+        What is claimed is believed as far as it can be: somebody else may have made the file.
+        """
+        if above is None:
+            above = known.end if known is not None else None
+            if part.claimed is not None and (above is None or part.claimed <= above):
+                part.start = part.claimed
+                return True
+            if above is None:
+                above = self._end_of_older()
+            elif known is not None and part.size != known.end - known.start:
+                # It is not the file that is known: that one is gone.
+                above = known.start
+        else:
+            part.fit(above)
+            if part.claimed is not None and part.claimed + part.size <= above:
+                part.start = part.claimed
+                return True
+        part.start = above - part.size
+        return part.start >= 0
 
     def _older(self) -> Iterator[Part]:
         """Open the older files, the newest first."""
@@ -145,11 +170,10 @@ class History:
         known = self.known()
         if known is not None:
             return known
-        start, present = self._present()
-        if present is None:
-            return Extent(start, start)
-        present.close()
-        return Extent(start, present.end)
+        for part in self.parts():
+            part.close()
+            return Extent(part.start if part.path == self.path else part.end, part.end)
+        return Extent(0, 0)
 
     def first(self) -> int:
         """The offset of the oldest byte that is left, or the end of a log that has none."""
@@ -191,19 +215,6 @@ class History:
         except OSError:
             return False
         return (found.st_dev, found.st_ino) == part.identity
-
-
-def _place(part: Part, above: int) -> bool:
-    """Say where an older file begins, the next one beginning at `above`; False if it cannot be one of this log.
-
-    What is claimed is believed as far as it can be: somebody else may have made the file.
-    """
-    part.fit(above)
-    if part.claimed is not None and part.claimed + part.size <= above:
-        part.start = part.claimed
-    else:
-        part.start = above - part.size
-    return part.start >= 0
 
 
 class Reader:

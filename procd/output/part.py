@@ -70,6 +70,7 @@ class Part:
         if not stat.S_ISREG(found.st_mode):
             raise OSError(errno.ENOTSUP, "it is not a regular file", path)
         self.fd = fd
+        self.path = path
         self.start = 0
         self.size = found.st_size
         self.changed = found.st_mtime

@@ -166,6 +166,33 @@ def test_a_rotation_during_the_look_is_looked_at_again(tmp_path: Path) -> None:
     reader.close()
 
 
+@pytest.mark.parametrize("made", [False, True])
+@pytest.mark.parametrize("attributes", [True, False])
+def test_in_the_middle_of_a_rotation_nothing_is_missing(
+    tmp_path: Path, *, made: bool, attributes: bool
+) -> None:
+    """The present file was moved, the next one is not there yet, or has nothing that says where it begins."""
+    log = Written(tmp_path / "log", attributes=attributes)
+    for text in (b"0123", b"45", b"6789"):
+        log.write(text)
+        if text != b"6789":
+            log.rotate()
+    log.opened = True
+    before = log.known()
+    grown = b"a" if attributes else b""
+    log.write(grown)
+    log.rotate()
+    log.path.unlink()
+    if made:
+        log.path.touch()
+    history = History(str(log.path), 3, lambda: before)
+    for offset in range(10):
+        reader = Reader(history, offset)
+        assert text_of(read_all(reader)) == b"0123456789"[offset:]
+        reader.close()
+    assert history.first() == 0
+
+
 def test_a_reader_finishes_a_file_that_was_deleted(tmp_path: Path) -> None:
     """What it has open it reads to the end; what it had not come to is missing."""
     log = Written(tmp_path / "log", keep=0)
