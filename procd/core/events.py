@@ -134,6 +134,16 @@ class BecameReady:
 
 
 @dataclass(frozen=True, slots=True)
+class Died:
+    """The main process is dead, of itself; Exited follows when others of its process group have let go, too.
+
+    It may be left out where both are one: Exited says it then.
+    """
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Exited:
     """The main process of the program was reaped."""
 
@@ -206,7 +216,7 @@ class DeadlinePassed:
 
 Event: TypeAlias = (
     Start | Stop | Restart | Add | Remove | Change | Shutdown
-    | SpawnSucceeded | SpawnFailed | BecameReady | Exited | Emptied | DeadlinePassed
+    | SpawnSucceeded | SpawnFailed | BecameReady | Died | Exited | Emptied | DeadlinePassed
     | CheckPassed | CheckFailed | HookEnded | ScheduleDue | TimeoutExtended | MainChanged
 )  # fmt: skip
 

@@ -58,6 +58,9 @@ KILL_GRACE_S = 5.0
 #: States that are the end, unless somebody asks for another start.
 _FOR_GOOD = frozenset({State.EXITED, State.FATAL})
 
+#: States in which nobody asks a life to end.
+_UP = frozenset({State.STARTING, State.RUNNING})
+
 #: Hooks that run while a process of the program exists.
 _BESIDE_A_LIFE = frozenset({Hook.AFTER_READY, Hook.BEFORE_STOP})
 
@@ -87,6 +90,7 @@ class Lives:
         self.apply(program, Trigger.SPAWNED, program.cause, now)
         program.pid = pid
         program.started_s = now
+        program.died_s = None
         if program.state is State.STOPPING:
             # The stop overtook the spawn.  Now there is somebody who can be told.
             self._begin_stop(program, now)
@@ -123,6 +127,8 @@ class Lives:
     def _limit_start(self, program: Program, now: float) -> None:
         """Set the end of a start: too late to be ready, or (without a check) up for long enough to be."""
         spec = program.spec
+        if program.died_s is not None:
+            return
         if spec.ready is not None:
             self.deadlines.set(program, program.after_start_s(spec.start_timeout_s))
         elif spec.min_uptime_s > 0:
@@ -132,7 +138,8 @@ class Lives:
 
     def on_ready(self, program: Program, now: float) -> None:
         """It says that it does its work; it may say so when that does not matter any more."""
-        if program.state is State.STARTING and program.pid is not None and program.spec.ready is not None:
+        lives = program.pid is not None and program.died_s is None
+        if program.state is State.STARTING and lives and program.spec.ready is not None:
             self._enter_running(program, now)
 
     def _enter_running(self, program: Program, now: float) -> None:
@@ -146,7 +153,7 @@ class Lives:
             self.actions.append(RunHook(program.name, Hook.AFTER_READY))
 
     def _limit_runtime(self, program: Program) -> None:
-        limit_s = program.spec.max_runtime_s
+        limit_s = None if program.died_s is not None else program.spec.max_runtime_s
         self.deadlines.set(program, None if limit_s is None else program.after_start_s(limit_s))
 
     def on_timeout_extended(self, program: Program, seconds: float, now: float) -> None:
@@ -173,6 +180,14 @@ class Lives:
 
     # Facts of an end
 
+    def on_died(self, program: Program, now: float) -> None:
+        """Its main process is dead: what counts as its run ends here, whatever its end still waits for."""
+        if program.pid is None:
+            raise IllegalTransition(program.name, program.state, Trigger.EXITED)
+        if program.state in _UP:
+            program.died_s = now
+            self.deadlines.set(program, None)
+
     def on_exited(self, program: Program, event: Exited, now: float) -> None:
         """Its main process is gone."""
         if program.pid is None:
@@ -187,7 +202,7 @@ class Lives:
             self.actions.append(AwaitEmpty(program.name))
         else:
             spec = program.spec
-            uptime_s = program.uptime_s(now)
+            uptime_s = program.uptime_s(now if program.died_s is None else program.died_s)
             ready = spec.ready is None or program.state is State.RUNNING
             verdict = verdict_on_exit(spec, event.exit, good_run=ready and uptime_s >= spec.min_uptime_s)
             self.judge(program, verdict, Cause(f"{event.exit} after {format_duration(uptime_s)}"), now)

@@ -20,6 +20,7 @@ from procd.core.events import (
     CheckFailed,
     CheckPassed,
     DeadlinePassed,
+    Died,
     Emptied,
     Event,
     Exited,
@@ -161,6 +162,8 @@ class Machine:
                 self._on_schedule(self.programs[event.name], now)
             case TimeoutExtended():
                 self._lives.on_timeout_extended(self.programs[event.name], event.seconds, now)
+            case Died():
+                self._lives.on_died(self.programs[event.name], now)
             case MainChanged():
                 self._lives.on_main_changed(self.programs[event.name], event.pid)
             case DeadlinePassed():

@@ -37,10 +37,10 @@ class Program:
     """
 
     __slots__ = (
-        "after", "armed", "cancelled", "cause", "deadline_s", "desired", "empty", "exit", "failed_at_s",
-        "failures", "health", "health_failures", "health_reason", "held", "history", "hook", "killed", "pid",
-        "queued", "restarts", "retiring", "since_s", "skipped", "spawning", "spec", "started_s", "state",
-        "step", "stuck", "successor", "wish", "withdrawn",
+        "after", "armed", "cancelled", "cause", "deadline_s", "desired", "died_s", "empty", "exit",
+        "failed_at_s", "failures", "health", "health_failures", "health_reason", "held", "history", "hook",
+        "killed", "pid", "queued", "restarts", "retiring", "since_s", "skipped", "spawning", "spec",
+        "started_s", "state", "step", "stuck", "successor", "wish", "withdrawn",
     )  # fmt: skip
 
     def __init__(self, spec: ProgramSpec, now: float) -> None:
@@ -75,6 +75,8 @@ class Program:
         # Its life
         #: It was asked to be executed, and there is no answer yet.
         self.spawning = False
+        #: When its main process died, while others of its group still have to.
+        self.died_s: float | None = None
         #: None: not asked, or not answered yet in this life.
         self.health: bool | None = None
         self.health_failures = 0

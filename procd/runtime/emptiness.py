@@ -89,13 +89,17 @@ class Emptiness:
         """Kill whoever is in the group of a main process that is dead and not yet reaped."""
         signal_group(life.pid, signal.SIGKILL)
 
-    def await_group(self, life: Life, on_gone: Callable[[], None]) -> None:
-        """Call back when the group of a reaped main process has no member; usually at once."""
+    def await_group(self, life: Life, on_gone: Callable[[], None]) -> bool:
+        """Call back when the group of a reaped main process has no member; return whether that takes time.
+
+        Usually it does not, and the call was made.
+        """
         if not signal_group(life.pid, 0):
             on_gone()
-            return
+            return False
         timer = self._loop.call_later(GROUP_GRACE_S, self._group_gone, life)
         self._groups[life] = (on_gone, timer)
+        return True
 
     def _group_gone(self, life: Life) -> None:
         on_gone, timer = self._groups.pop(life)

@@ -118,6 +118,9 @@ def _settle_if_there(program: Program | None, arrival: Arrival, goal: Goal) -> N
         arrival.settle(Result(program.name, ok=True, state=program.state, reason="was running"))
     elif goal is Goal.DOWN and program.state is State.STOPPED:
         arrival.settle(Result(program.name, ok=True, state=program.state, reason="was stopped"))
+    elif program.stuck:
+        # Nobody knows when that changes, if ever; what was asked for follows then.
+        arrival.settle(Result(program.name, ok=False, state=program.state, reason=str(program.cause)))
 
 
 def _settle_if_hopeless(runtime: Runtime, program: Program | None, arrival: Arrival) -> None:

@@ -23,6 +23,7 @@ from procd.core import (
     CancelHook,
     Change,
     DeadlinePassed,
+    Died,
     Emptied,
     Exit,
     Exited,
@@ -347,7 +348,8 @@ class Runtime:
         if self.machine.programs[life.name].state is State.STOPPING:
             self.submit(Exited(life.name, ended))
         else:
-            self._emptiness.await_group(life, lambda: self.submit(Exited(life.name, ended)))
+            if self._emptiness.await_group(life, lambda: self.submit(Exited(life.name, ended))):
+                self.submit(Died(life.name))
             self._emptiness.clean_up(life)
 
     async def cleaned_up(self, names: Collection[str]) -> None:

@@ -160,8 +160,8 @@ async def test_a_program_that_is_removed_while_somebody_waits_is_told(tmp_path: 
         except Exception as error:  # noqa: BLE001 - it may be gone already
             assert "NO_SUCH_PROGRAM" in str(getattr(error, "code", ""))  # noqa: PT017
         message = await waiter.next()
-        assert message[0] == wait
-        assert message[1]["message"] == "idle was removed meanwhile"
+        assert message.id == wait
+        assert message.error["message"] == "idle was removed meanwhile"
         assert world.runtime.watches._by_name == {}
 
 
@@ -404,3 +404,25 @@ async def test_metrics_are_flat_numbers_that_the_page_names(tmp_path: Path) -> N
         page = (Path(__file__).parents[2] / "docs/reference/protocol.md").read_text()
         words = set(re.findall(r"`([a-z_]+)`", page.split("### Metrics")[1].split("###")[0]))
         assert {name for name in found if not name.startswith("programs_")} | {"programs_stopped"} == words
+
+
+@in_loop
+async def test_what_does_not_die_is_answered_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that was killed in vain, as one that hangs in the kernel: nobody waits for it without end."""
+    monkeypatch.setattr("procd.core.lives.KILL_GRACE_S", 0.05)
+    async with World(tmp_path) as world:
+        world.add(world.spec(command=DEAF, stop_timeout_s=0.05))
+        await world.until_logged(b"deaf\n")
+        pid = world.program().pid
+        assert pid is not None
+        client = await world.client()
+        with monkeypatch.context() as in_vain:
+            in_vain.setattr(world.runtime._emptiness, "kill", lambda _: None)
+            first = await client.call("stop", programs=["web"])
+            assert result(first) == ("web", False, "FATAL")
+            for verb in ("stop", "start", "restart", "stop"):
+                answer = await client.call(verb, programs=["web"])
+                assert result(answer) == ("web", False, "FATAL")
+                assert f"process {pid} does not die" in answer["programs"][0]["reason"]
+        os.kill(pid, signal.SIGKILL)
+        await until(lambda: world.program().state is State.STOPPED)

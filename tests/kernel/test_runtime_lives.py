@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
+import sys
+import time
 from typing import TYPE_CHECKING
 
 from structlog.testing import capture_logs
@@ -12,7 +15,7 @@ from procd.config.spec import Backoff, Credentials, Input, LogSpec, OnError, Out
 from procd.core import Change, Start, State, Stop
 from procd.runtime.explanation import why
 from procd.runtime.record import record
-from tests.kernel.children import NOBODY, in_loop, needs_root, until
+from tests.kernel.children import NOBODY, PROGRAMS, in_loop, needs_root, until
 from tests.world import TEST, WAITS, World
 
 if TYPE_CHECKING:
@@ -220,3 +223,21 @@ async def test_a_pipe_for_stdin_is_made_where_it_is_wanted(tmp_path: Path) -> No
         assert life is not None
         assert life.input is not None
         assert os.readlink(f"/proc/{life.pid}/fd/0").startswith("pipe:")  # noqa: PTH115 - it is no path
+
+
+@in_loop
+async def test_a_dead_program_does_not_become_a_running_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its group is waited for, past its `min_uptime`; its run was over when its main process died."""
+    monkeypatch.setattr("procd.runtime.emptiness.CLEAN_UP_AFTER_S", 60.0)
+    async with World(tmp_path) as world:
+        command = shlex.join([sys.executable, str(PROGRAMS / "leaves_a_zombie.py")])
+        backoff = Backoff(initial_s=60.0, max_s=60.0)
+        began_s = time.monotonic()
+        world.add(world.spec(command=f"exec {command}", min_uptime_s=0.5, backoff=backoff))
+        await until(lambda: world.program().state is State.BACKOFF)
+        assert time.monotonic() - began_s > 0.5, "nothing was left in its group, so this shows nothing"
+        assert [each.new for each in world.program().history][-1:] == [State.BACKOFF]
+        assert State.RUNNING not in {each.new for each in world.program().history}
+        assert world.program().failures == 1

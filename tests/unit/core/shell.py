@@ -20,6 +20,7 @@ from procd.core import (
     CancelHook,
     CheckFailed,
     CheckPassed,
+    Died,
     Emptied,
     Exit,
     Exited,
@@ -162,11 +163,21 @@ class Shell:
         if self.lives.get(name) is not life or not life.alive:
             return
         life.alive = False
+        ended = self._chance.choice(ENDS)
+        if self._machine.programs[name].state is State.STOPPING or self._chance.random() < 0.7:
+            self._exit(name, life, ended)
+        else:
+            # Others of its group take their time.
+            self._submit(Died(name))
+            self.later(self._chance.choice((0.05, 0.5, 2.0)), lambda: self._exit(name, life, ended))
+
+    def _exit(self, name: str, life: Life, ended: Exit) -> None:
         program = self._machine.programs[name]
+        assert self.lives[name] is life
         if program.state is not State.STOPPING and not program.stuck:
             # Its group is killed at once; nobody waits for more after an end that nobody asked for.
             del self.lives[name]
-        self._submit(Exited(name, self._chance.choice(ENDS)))
+        self._submit(Exited(name, ended))
 
     def _signal(self, name: str) -> None:
         life = self.lives.get(name)

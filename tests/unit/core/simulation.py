@@ -409,7 +409,9 @@ class Simulation:
                 f"{program.name} waits for nothing"
             )
         assert has_deadline or state is not State.BACKOFF
-        assert has_deadline or program.spawning or state not in {State.STARTING, State.STOPPING}
+        answered = program.spawning or program.died_s is not None
+        assert has_deadline or answered or state is not State.STARTING
+        assert has_deadline or program.spawning or state is not State.STOPPING
         assert not (has_deadline and (state in REST or state is State.WAITING))
         assert program.pid is None or state in LIVE or program.stuck
         assert program.pid is not None or state is not State.RUNNING

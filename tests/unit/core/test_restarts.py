@@ -9,9 +9,12 @@ from procd.core import (
     AwaitReady,
     BecameReady,
     Cause,
+    Change,
     Desired,
+    Died,
     Exit,
     Exited,
+    IllegalTransition,
     Publish,
     Shutdown,
     SpawnFailed,
@@ -407,3 +410,54 @@ def test_kind_of_program_does_not_matter_for_the_spawn() -> None:
     """Oneshots are executed as services are."""
     assert World(oneshot()).spawns() == ["job"]
     assert World(spec(kind=Kind.SERVICE)).spawns() == ["web"]
+
+
+def test_a_run_ends_when_its_main_process_dies_whatever_its_group_still_waits_for() -> None:
+    """It is not up, and not a good run, because others of its group took long to let go."""
+    world = World(spec(min_uptime_s=1.0))
+    world.spawned()
+    world.pass_time(0.4)
+    world.take(Died("web"))
+    world.pass_time(5.0)
+    assert world["web"].state is State.STARTING
+    world.exited(code=1)
+    assert world["web"].state is State.BACKOFF
+    assert world["web"].failures == 1
+    assert "after 400ms" in str(world["web"].cause)
+
+
+def test_a_program_that_is_dead_is_not_ready_any_more() -> None:
+    """Neither by an answer that was under way, nor by another spec, nor does it get more time."""
+    world = World(spec(ready=READY, min_uptime_s=0))
+    world.spawned()
+    world.take(Died("web"))
+    world.take(BecameReady("web"), TimeoutExtended("web", 5.0))
+    world.take(Change(spec(min_uptime_s=0, max_runtime_s=3.0), ASKED, restart=False))
+    assert (world["web"].state, world["web"].deadline_s) == (State.STARTING, None)
+
+
+def test_a_good_run_that_has_died_gets_no_deadline_from_a_reload() -> None:
+    """Its `max_runtime` is not exceeded by a dead process; the run was as long as it was."""
+    world = World(spec(min_uptime_s=1.0)).run()
+    world.take(Died("web"))
+    world.take(Change(spec(min_uptime_s=1.0, max_runtime_s=3.0), ASKED, restart=False))
+    world.pass_time(10.0)
+    assert world["web"].state is State.RUNNING
+    world.exited(code=0)
+    assert "after 1s" in str(world["web"].cause)
+
+
+def test_the_death_of_nobody_is_a_mistake() -> None:
+    """As its exit would be."""
+    world = World(spec(), start=False)
+    with pytest.raises(IllegalTransition):
+        world.take(Died("web"))
+
+
+def test_a_death_in_a_stop_changes_nothing() -> None:
+    """The stop has its own clock."""
+    world = World(spec()).run()
+    world.stop()
+    due = world["web"].deadline_s
+    world.take(Died("web"))
+    assert world["web"].deadline_s == due is not None
