@@ -22,6 +22,7 @@ from procd.config import plan as plans
 from procd.config import transient
 from procd.config.plan import Kind
 from procd.control import Access, ControlServer
+from procd.control.activation import NotASocketError, passed_socket
 from procd.core import Add, Cause, Change, Machine, Remove, Shutdown, State
 from procd.errors import ConfigurationError, Problem
 from procd.output.logs import Logs
@@ -155,6 +156,13 @@ class Supervisor:
     async def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
         daemon = self._configuration.daemon
         try:
+            passed = passed_socket(self._environ, os.getpid())
+        except NotASocketError as error:
+            raise self._refused("control.socket", str(error), "see docs/how-to/systemd.md") from error
+        if passed is not None:
+            self._control.adopt(loop, passed)
+            return
+        try:
             await self._control.listen(loop, daemon.socket, daemon.socket_mode, daemon.socket_group)
         except OSError as error:
             what = f"cannot listen on {daemon.socket}: {error.strerror}"
@@ -236,6 +244,7 @@ class Supervisor:
         self.shutdown(None, f"procd received {signal_name(number)}")
 
     def _on_reload_signal(self) -> None:
+        self._control.look()
         if self.closing:
             return
         try:
