@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from procd.config.access import Right
 from procd.control import parameters as p
-from procd.control.methods import asking, attaching, operating, running, streaming, talking, whole
+from procd.control.methods import asking, attaching, operating, rotating, running, streaming, talking, whole
 from procd.control.parameters import Parameter
 
 if TYPE_CHECKING:
@@ -91,5 +91,6 @@ METHODS: dict[str, Method] = {
     "plan": Method(whole.plan, Right.RELOAD),
     "reload": Method(whole.reload, Right.RELOAD),
     "shutdown": Method(whole.shutdown, Right.SHUTDOWN),
+    "rotate": Method(rotating.rotate, Right.ROTATE, (_PROGRAMS,)),
     "cancel": Method(streaming.cancel, Right.NONE, (Parameter("stream", p.COUNT, required=True),)),
 }

@@ -12,7 +12,7 @@ from procd.wire import MAX_CHUNK_BYTES, REPLY_LIMITS, REQUEST_LIMITS, Limits
 
 PAGE = (Path(__file__).parents[3] / "docs/reference/protocol.md").read_text(encoding="utf-8")
 #: Rights of methods that are decided and not there yet.
-TO_COME = {"rotate", "upgrade"}
+TO_COME = {"upgrade"}
 UNITS = {"": 1, "KiB": 1024, "MiB": 1024**2}
 
 
