@@ -92,6 +92,10 @@ class AsyncMethods:
         """Run a program that is not in the file: `name`, `user`, `environment`, `directory`, `stdin`, `rm`."""
         return await self.ask(questions.run(command, spec))
 
+    async def forget(self, *programs: str) -> list[str]:
+        """Forget programs that were `run` and have ended; the names of those."""
+        return await self.ask(questions.forget(programs))
+
     async def rotate(self, *programs: str) -> list[Outcome]:
         """Begin new log files."""
         return await self.ask(questions.rotate(programs))

@@ -105,6 +105,10 @@ class Methods:
         """Run a program that is not in the file: `name`, `user`, `environment`, `directory`, `stdin`, `rm`."""
         return self.ask(questions.run(command, spec))
 
+    def forget(self, *programs: str) -> list[str]:
+        """Forget programs that were `run` and have ended; the names of those."""
+        return self.ask(questions.forget(programs))
+
     def rotate(self, *programs: str) -> list[Outcome]:
         """Begin new log files."""
         return self.ask(questions.rotate(programs))

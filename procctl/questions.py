@@ -109,6 +109,11 @@ def run(command: str | Sequence[str], spec: Mapping[str, Any]) -> Question[Recor
     return Question("run", {"spec": {"command": words, **spec}}, results.record_of)
 
 
+def forget(programs: Sequence[str]) -> Question[list[str]]:
+    """Forget programs that are in no file and have ended; the names of those."""
+    return Question("forget", {"programs": list(programs)}, lambda answer: list(answer["forgotten"]))
+
+
 def rotate(programs: Sequence[str]) -> Question[list[Outcome]]:
     """Begin new log files."""
     return Question("rotate", {"programs": list(programs)}, results.outcomes_of)

@@ -57,8 +57,6 @@ class Ssh:
         self._host = checked_host(host)
         self._socket_path = socket_path
         self._ssh: subprocess.Popen[bytes] | None = None
-        # A file and no pipe: nobody reads it before the end, and a talkative ssh must not wait for that.
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as this
         self.where = host if socket_path is None else f"{host}:{socket_path}"
 
     def connect(self, timeout_s: float | None) -> socket.socket:
@@ -67,6 +65,8 @@ class Ssh:
         It returns before ssh has connected.  Raises Unreachable where there is no ssh.
         """
         ours, theirs = socket.socketpair()
+        # A file and no pipe: nobody reads it before the end, and a talkative ssh must not wait for that.
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as ssh does
         with theirs:
             try:
                 self._ssh = subprocess.Popen(
@@ -74,6 +74,7 @@ class Ssh:
                 )
             except OSError as error:
                 ours.close()
+                self._said.close()
                 raise unreachable(
                     f"ssh cannot be started: {error.strerror}", "install an ssh client"
                 ) from error
@@ -102,7 +103,7 @@ class Ssh:
         lines = [line.strip() for line in said.splitlines() if line.strip()]
         if self._ssh.returncode == SSH_FAILED:
             return unreachable(
-                f"{self._host} does not answer by ssh: {lines[-1] if lines else 'no reason'}", ""
+                f"{self._host} does not answer by ssh: {lines[-1] if lines else 'it did not say why'}", ""
             )
         if self._ssh.returncode == COMMAND_NOT_FOUND:
             return unreachable(f"{self._host} has no procctl on the PATH that ssh gives", "")
@@ -124,4 +125,4 @@ class Ssh:
         except subprocess.TimeoutExpired:
             ssh.terminate()
             ssh.wait()
-        self._said.truncate(0)
+        self._said.close()

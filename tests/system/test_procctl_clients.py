@@ -77,7 +77,7 @@ def test_each_method_has_typed_answers(shared: Daemon, client: Client) -> None:
         assert client.metrics()["programs"] >= 6
         record = client.run(["sh", "-c", "exit 5"], name="once")
         assert client.wait(record.name, "exited").exit == Exit(code=5)
-        assert client.call("forget", programs=["once"]) == {"forgotten": ["once"]}
+        assert client.forget("once") == ["once"]
 
 
 def test_refusals_are_errors_of_their_class(client: Client) -> None:

@@ -25,6 +25,8 @@ class Peer:
         self._socket = connected
         self._connection = Connection.of_daemon()
         self._pending: list[tuple[str, tuple[object, ...]]] = []
+        self._asked = 0
+        self._later: list[Response] = []
 
     def notify(self, method: str, *params: object) -> None:
         """Send a notification before the answer, if it is called in a method."""
@@ -33,6 +35,11 @@ class Peer:
     def notify_afterwards(self, method: str, *params: object) -> None:
         """Send a notification behind the answer, as those of a stream come behind its id."""
         self._pending.append((method, params))
+
+    def answer_later(self, result: object) -> object:
+        """Answer the present request behind the next that is answered at once; to be returned by a method."""
+        self._later.append(Response(self._asked, None, result))
+        return SILENCE
 
     def send_bytes(self, frame: bytes) -> None:
         """Send bytes as they are, right or wrong."""
@@ -54,9 +61,14 @@ class Peer:
                 for method, params in self._pending:
                     self.notify(method, *params)
                 self._pending.clear()
+                if answer is not None:
+                    for late in self._later:
+                        self.send_bytes(self._connection.send(late))
+                    self._later.clear()
 
     def _answer(self, daemon: FakeDaemon, request: Request) -> Response | None:
         method = daemon.methods.get(request.method)
+        self._asked = request.id
         try:
             if method is None:
                 raise UnknownMethod(f"no method {request.method}")

@@ -122,3 +122,73 @@ def test_amounts_have_their_number() -> None:
     """One byte, two bytes."""
     assert [render.amount(n, "byte") for n in (0, 1, 2)] == ["0 bytes", "1 byte", "2 bytes"]
     assert render.amount(2, "entry", "entries") == "2 entries"
+
+
+LONG = {**DB, "reason": "x" * 200}
+
+
+def test_a_terminal_gets_lines_that_fit() -> None:
+    """What is cut ends with an ellipsis, and the programs are counted."""
+    lines = render.status_table([WEB, LONG], colour=False, width=100).splitlines()
+    assert max(map(render.columns, lines)) == 100
+    assert lines[2].endswith("x…")
+    assert lines[3] == "2 programs: 1 RUNNING, 1 BACKOFF"
+
+
+def test_a_narrow_terminal_gets_the_cause_below_the_row() -> None:
+    """Three words at the end of a line are no cause."""
+    lines = render.status_table([WEB, DB], colour=False, width=60).splitlines()
+    assert [line.split()[0] for line in lines] == ["NAME", "web@0", "db", "exited", "2"]
+    assert lines[3] == "    exited with status 1; unhealthy; restart in 3s"
+    assert "DETAIL" not in lines[0]
+
+
+def test_wide_characters_take_two_columns() -> None:
+    """And combining ones none."""
+    assert [render.columns(text) for text in ("abc", "日本", "e\u0301")] == [3, 4, 1]
+    assert render.cut("日本語", 5) == "日本…"
+    assert render.cut("日本語", 4) == "日…"
+    table = render.status_table([WEB | {"name": "日本"}, DB], colour=False).splitlines()
+    assert table[1].startswith("日本  RUNNING")
+    assert table[2].startswith("db    BACKOFF")
+
+
+def test_colours_survive_the_cut() -> None:
+    """The state is coloured where it is whole, and nowhere else."""
+    for width in range(1, 40):
+        for line in render.status_table([WEB, DB], colour=True, width=width).splitlines():
+            assert line.count("\x1b[3") == line.count("\x1b[0m")
+            plain = line.replace("\x1b[32m", "").replace("\x1b[31m", "").replace("\x1b[0m", "")
+            assert render.columns(plain) <= width
+
+
+def test_a_host_is_the_first_column() -> None:
+    """Where the records have one."""
+    lines = render.status_table([WEB | {"host": "one"}, DB | {"host": "two"}], colour=True).splitlines()
+    assert [line.split()[0] for line in lines] == ["HOST", "one", "two"]
+    assert "\x1b[32mRUNNING" in lines[1]
+
+
+@pytest.mark.parametrize(
+    ("facts", "detail"),
+    [
+        ({"status_text": "3 requests"}, "3 requests"),
+        ({"health": "unhealthy", "reason": "unhealthy: connection refused"}, "unhealthy: connection refused"),
+        ({"health": "unknown"}, "unknown"),
+        ({"desired": "down", "reason": "stop requested; stops after db"}, "stop requested; stops after db"),
+    ],
+)
+def test_a_program_that_runs_has_a_detail_too(facts: dict[str, Any], detail: str) -> None:
+    """What it says of itself; or why it is not as it should be although it runs."""
+    row = render.status_table([{**WEB, **facts}], colour=False).splitlines()[1]
+    assert row.split("20MiB")[1].strip() == detail
+
+
+def test_several_outcomes_are_counted_on_a_terminal() -> None:
+    """With those that failed."""
+    rows = [{"name": "a", "ok": True, "state": "RUNNING"}, {"name": "b", "ok": False, "state": "FATAL"}]
+    lines = render.outcomes(rows, colour=True, width=80).splitlines()
+    assert lines[0] == "a: \x1b[32mRUNNING\x1b[0m"
+    assert lines[1].endswith("(it is \x1b[31mFATAL\x1b[0m)")
+    assert lines[2] == "1 of 2 done, 1 failed"
+    assert len(render.outcomes(rows[:1], width=80).splitlines()) == 1
