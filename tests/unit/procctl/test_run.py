@@ -25,7 +25,7 @@ RECORD: dict[str, Any] = {
 
 
 def test_what_was_typed_is_what_is_run(start_daemon: StartDaemon, capfd: Capture) -> None:
-    """Options behind the command are its own, and a dollar is a dollar: the shell has expanded what it would."""
+    """Options behind the command are its own, and a dollar is a dollar: the shell has expanded its own."""
     daemon = start_daemon(run=answering(RECORD))
     words = ["--name", "n", "--user", "u", "-e", "A=1=2", "-e", "B=$x", "--directory", "/$", "--stdin"]
     assert run(["run", *words, "--rm", "--", "sh", "-c", "echo $$", "--name"]) == 0
