@@ -40,6 +40,8 @@ def _record(runtime: Runtime, program: Program, used: Usage | None) -> dict[str,
     if life is not None and life.cgroup is not None:
         used = cgroup_usage(life.cgroup, used)
     uid, gid = around.own_ids if credentials is None else (credentials.uid, credentials.gid)
+    streams = _streams(spec, around.logs)
+    trouble = next((stream["trouble"] for stream in streams.values() if stream["trouble"]), "")
     return {
         "name": spec.name,
         "program": spec.program,
@@ -54,7 +56,7 @@ def _record(runtime: Runtime, program: Program, used: Usage | None) -> dict[str,
         "restarts": program.restarts,
         "started_at": None if started_s is None else time.time() - (now - started_s),
         "exit": None if program.exit is None else exit_to_wire(program.exit),
-        "reason": reason_of(runtime, program),
+        "reason": reason_of(runtime, program, trouble),
         "next": next_to_wire(runtime, program, now),
         "uid": uid,
         "gid": gid,
@@ -63,7 +65,7 @@ def _record(runtime: Runtime, program: Program, used: Usage | None) -> dict[str,
         "status_text": "" if life is None else life.status,
         "skipped": program.skipped,
         "transient": spec.name in runtime.transients,
-        "streams": _streams(spec, around.logs),
+        "streams": streams,
     }
 
 
@@ -74,23 +76,25 @@ def health_to_wire(program: Program) -> str | None:
     return {True: "healthy", False: "unhealthy", None: "unknown"}[program.health]
 
 
-def reason_of(runtime: Runtime, program: Program) -> str:
-    """Say in one line why a program is where it is."""
-    waits_for = runtime.machine.waits_for(program)
-    if waits_for:
-        return f"waits for {', '.join(waits_for)}"
-    if program.state is State.STARTING:
-        return runtime.checking.reason(program.name) or str(program.cause)
-    if program.state is State.RUNNING and program.desired is Desired.DOWN:
-        holders = ", ".join(holder.name for holder in runtime.machine.gate.holders(program))
-        return f"{program.wish}; stops after {holders}"
-    if program.state is State.RUNNING and program.health is False:
-        return f"unhealthy: {program.health_reason}"
-    if program.state is State.RUNNING:
-        trouble = runtime.around.logs.trouble_of(program.name)
-        if trouble:
-            return f"log: {trouble}"
-    return str(program.cause)
+def reason_of(runtime: Runtime, program: Program, trouble: str | None = None) -> str:
+    """Say in one line why a program is where it is; `trouble` is that of its logs, where it is known already."""
+    match program.state:
+        case State.RUNNING if program.desired is Desired.DOWN:
+            holders = ", ".join(holder.name for holder in runtime.machine.gate.holders(program))
+            return f"{program.wish}; stops after {holders}"
+        case State.RUNNING if program.health is False:
+            return f"unhealthy: {program.health_reason}"
+        case State.RUNNING:
+            if trouble is None:
+                trouble = runtime.around.logs.trouble_of(program.name)
+            return f"log: {trouble}" if trouble else str(program.cause)
+        case State.WAITING:
+            waits_for = runtime.machine.waits_for(program)
+            return f"waits for {', '.join(waits_for)}" if waits_for else str(program.cause)
+        case State.STARTING:
+            return runtime.checking.reason(program.name) or str(program.cause)
+        case _:
+            return str(program.cause)
 
 
 def next_to_wire(runtime: Runtime, program: Program, now: float) -> dict[str, Any] | None:

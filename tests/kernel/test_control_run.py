@@ -292,3 +292,22 @@ async def test_it_is_noted_who_ran_what(tmp_path: Path) -> None:
         ]
         assert records[0].time >= before
         assert records[0].to_wire()["by"] == {"uid": os.getuid(), "gid": os.getgid(), "pid": os.getpid()}
+
+
+@in_loop
+async def test_a_log_that_is_asked_for_while_its_program_is_forgotten_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The logger is asked first whether all is written, and meanwhile the program may go (found by chance)."""
+    async with World(tmp_path) as world:
+        client = await world.client()
+        await client.call("run", spec=shell(WAITS, name="brief"))
+
+        async def sync(*_: object) -> bool:
+            world.remove("brief")
+            await until(lambda: not world.runtime.machine.programs)
+            return True
+
+        monkeypatch.setattr(world.runtime.around.logs, "sync", sync)
+        refusal = await client.refusal("logs", program="brief")
+        assert (refusal["code"], refusal["message"]) == ("NO_SUCH_PROGRAM", "brief was removed meanwhile")

@@ -9,7 +9,7 @@ from procd.config.access import Right
 from procd.control.event_stream import EventStream
 from procd.control.log_stream import Beginning, LogStream
 from procd.control.veil import Veil, VisibleJournal
-from procd.errors import BadRequest, WrongState
+from procd.errors import BadRequest, NoSuchProgram, WrongState
 from procd.output.streams import StreamKey
 
 if TYPE_CHECKING:
@@ -59,6 +59,11 @@ async def logs(call: Call, sent: dict[str, Any]) -> Answer:
     logs = call.daemon.runtime.around.logs
     # What a program that has just ended wrote last may still be in its pipe.
     came = follow or await logs.sync([key], SYNC_S)
+    if kept() is None:
+        # Meanwhile it was forgotten, or keeps no log any more.
+        if call.daemon.runtime.machine.programs.get(program.name) is not program:
+            raise NoSuchProgram(f"{program.name} was removed meanwhile", "`procctl status` lists all programs")
+        raise _no_log(program.spec, key)
     source = LogStream(logs, key, kept, follow=follow)
     beginning = Beginning(sent.get("lines"), sent.get("offset"), sent.get("since"))
     await source.start_at(beginning, call.streams.pause)
