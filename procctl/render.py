@@ -173,7 +173,8 @@ def _detail(record: Mapping[str, Any]) -> str:
     A program that runs as it should needs no excuse; it may say something of itself (STATUS of sd_notify).
     """
     health = record.get("health") or "healthy"
-    as_desired = is_running(record) and record.get("desired") != "down" and health != "unhealthy"
+    logged = not any(stream.get("trouble") for stream in (record.get("streams") or {}).values())
+    as_desired = is_running(record) and record.get("desired") != "down" and health != "unhealthy" and logged
     reason = str(record.get("status_text" if as_desired else "reason") or "")
     parts = [reason]
     if health != "healthy" and not reason.startswith(health):

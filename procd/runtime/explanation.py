@@ -44,6 +44,7 @@ def _to_wire(runtime: Runtime, explained: Explanation, now: float) -> dict[str, 
             for blocker in explained.waits_for
         ],
         "obstacles": list(explained.obstacles),
+        "log_trouble": runtime.around.logs.trouble_of(explained.name),
         "stops_after": list(explained.holders) if stopping else [],
         "next": next_to_wire(runtime, program, now),
         "history": [_step(transition, now) for transition in explained.history],
