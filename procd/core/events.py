@@ -6,9 +6,10 @@ without behaviour; `name` is always the name of one instance.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, TypeAlias
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from procd.config.spec import ProgramSpec
@@ -16,8 +17,7 @@ if TYPE_CHECKING:
     from procd.core.states import State
 
 
-@dataclass(frozen=True, slots=True)
-class Actor:
+class Actor(Struct, frozen=True):
     """Who asked: the kernel's word for the peer of a connection (unix(7), SO_PEERCRED)."""
 
     uid: int
@@ -27,8 +27,7 @@ class Actor:
         return f"uid {self.uid}, pid {self.pid}"
 
 
-@dataclass(frozen=True, slots=True)
-class Cause:
+class Cause(Struct, frozen=True):
     """Why something happens, in words, and who asked for it if somebody did."""
 
     text: str
@@ -50,32 +49,28 @@ class Hook(Enum):
 # Requests
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
+class Start(Struct, frozen=True):
     """Somebody wants it up."""
 
     name: str
     cause: Cause
 
 
-@dataclass(frozen=True, slots=True)
-class Stop:
+class Stop(Struct, frozen=True):
     """Somebody wants it down, and it stays down until somebody wants it up."""
 
     name: str
     cause: Cause
 
 
-@dataclass(frozen=True, slots=True)
-class Restart:
+class Restart(Struct, frozen=True):
     """Somebody wants a new life of it."""
 
     name: str
     cause: Cause
 
 
-@dataclass(frozen=True, slots=True)
-class Add:
+class Add(Struct, frozen=True):
     """A new program; with `start`, it is wanted up."""
 
     spec: ProgramSpec
@@ -83,16 +78,14 @@ class Add:
     start: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Remove:
+class Remove(Struct, frozen=True):
     """The program is to be stopped and forgotten."""
 
     name: str
     cause: Cause
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """The program has another spec; with `restart`, the present life is not good enough for it."""
 
     spec: ProgramSpec
@@ -100,8 +93,7 @@ class Change:
     restart: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Shutdown:
+class Shutdown(Struct, frozen=True):
     """Everything is to be stopped, and nothing started any more."""
 
     cause: Cause
@@ -110,31 +102,27 @@ class Shutdown:
 # Facts
 
 
-@dataclass(frozen=True, slots=True)
-class SpawnSucceeded:
+class SpawnSucceeded(Struct, frozen=True):
     """The program was executed."""
 
     name: str
     pid: int
 
 
-@dataclass(frozen=True, slots=True)
-class SpawnFailed:
+class SpawnFailed(Struct, frozen=True):
     """The program could not be executed; `reason` is a sentence for people."""
 
     name: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class BecameReady:
+class BecameReady(Struct, frozen=True):
     """The program does its work now."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Died:
+class Died(Struct, frozen=True):
     """The main process is dead, of itself; Exited follows when others of its process group have let go, too.
 
     It may be left out where both are one: Exited says it then.
@@ -143,31 +131,27 @@ class Died:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Exited:
+class Exited(Struct, frozen=True):
     """The main process of the program was reaped."""
 
     name: str
     exit: Exit
 
 
-@dataclass(frozen=True, slots=True)
-class Emptied:
+class Emptied(Struct, frozen=True):
     """No process of the program is left; answers `AwaitEmpty`.  `survivors` names what had to be killed."""
 
     name: str
     survivors: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class CheckPassed:
+class CheckPassed(Struct, frozen=True):
     """The health check of a program that is ready was answered well."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class CheckFailed:
+class CheckFailed(Struct, frozen=True):
     """It was not; `final` means that one such failure is enough (a watchdog that was not fed)."""
 
     name: str
@@ -175,8 +159,7 @@ class CheckFailed:
     final: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class HookEnded:
+class HookEnded(Struct, frozen=True):
     """A hook has ended; `failure` is a sentence for people, or empty."""
 
     name: str
@@ -184,31 +167,27 @@ class HookEnded:
     failure: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ScheduleDue:
+class ScheduleDue(Struct, frozen=True):
     """The schedule of a program says: now."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class TimeoutExtended:
+class TimeoutExtended(Struct, frozen=True):
     """The program asks for `seconds` from now to get ready, or to stop (EXTEND_TIMEOUT_USEC, sd_notify(3))."""
 
     name: str
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class MainChanged:
+class MainChanged(Struct, frozen=True):
     """Another process of the program is its main process now (MAINPID, sd_notify(3))."""
 
     name: str
     pid: int
 
 
-@dataclass(frozen=True, slots=True)
-class DeadlinePassed:
+class DeadlinePassed(Struct, frozen=True):
     """The deadline that the program had set has passed."""
 
     name: str
@@ -224,15 +203,13 @@ Event: TypeAlias = (
 # Actions
 
 
-@dataclass(frozen=True, slots=True)
-class Spawn:
+class Spawn(Struct, frozen=True):
     """Execute the program; answer with SpawnSucceeded or SpawnFailed."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Signal:
+class Signal(Struct, frozen=True):
     """Send a signal to the main process, or to its whole group."""
 
     name: str
@@ -240,58 +217,50 @@ class Signal:
     group: bool
 
 
-@dataclass(frozen=True, slots=True)
-class RunHook:
+class RunHook(Struct, frozen=True):
     """Run a hook of the program; answer with HookEnded."""
 
     name: str
     hook: Hook
 
 
-@dataclass(frozen=True, slots=True)
-class CancelHook:
+class CancelHook(Struct, frozen=True):
     """Kill the hook that runs; it is answered with HookEnded all the same."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class AwaitReady:
+class AwaitReady(Struct, frozen=True):
     """Ask the program whether it is ready until it is, or its life ends; answer with BecameReady."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class WatchHealth:
+class WatchHealth(Struct, frozen=True):
     """Ask the program for its health while it runs; answer with CheckPassed and CheckFailed."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class KillTree:
+class KillTree(Struct, frozen=True):
     """Send SIGKILL to every process of the program."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class AwaitEmpty:
+class AwaitEmpty(Struct, frozen=True):
     """The main process is gone: ask the rest to stop too, and answer with Emptied when nothing is left."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Forget:
+class Forget(Struct, frozen=True):
     """The program was removed; nothing will be said of it any more."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Transition:
+class Transition(Struct, frozen=True):
     """A program went from one state to another."""
 
     name: str
@@ -301,8 +270,7 @@ class Transition:
     at_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Publish:
+class Publish(Struct, frozen=True):
     """Tell whoever listens."""
 
     transition: Transition

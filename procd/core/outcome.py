@@ -5,13 +5,12 @@ Owns the value and its words.  Pure: the numbers come from whoever reaped the pr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from procd.quantities import signal_name
 
 
-@dataclass(frozen=True, slots=True)
-class Exit:
+class Exit(Struct, frozen=True, gc=False):
     """The end of a process: an exit code, or the signal that killed it; with neither, nobody knows.
 
     The usage figures are what wait4(2) tells of the process and the children that it waited for: CPU seconds

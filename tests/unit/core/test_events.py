@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
+from msgspec import Struct
 
 from procd.core import Actor, Cause, Exit, Start
 from procd.core import events as module
 from tests.unit.core.world import ANA
 
-VALUES = [kind for kind in vars(module).values() if isinstance(kind, type) and dataclasses.is_dataclass(kind)]
+VALUES = [
+    kind
+    for kind in vars(module).values()
+    if isinstance(kind, type) and issubclass(kind, Struct) and kind is not Struct
+]
 
 
 def test_a_cause_names_who_asked() -> None:
@@ -23,8 +26,8 @@ def test_a_cause_names_who_asked() -> None:
 @pytest.mark.parametrize("kind", VALUES, ids=lambda kind: kind.__name__)
 def test_events_and_actions_are_values_that_nobody_can_change(kind: type) -> None:
     """Frozen, and without room for more than they say."""
-    assert kind.__dataclass_params__.frozen  # type: ignore[attr-defined]
-    assert not hasattr(kind, "__dict__") or "__slots__" in vars(kind)
+    assert kind.__struct_config__.frozen  # type: ignore[attr-defined]
+    assert not kind.__struct_config__.dict  # type: ignore[attr-defined]
 
 
 def test_equal_events_are_equal() -> None:
