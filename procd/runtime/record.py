@@ -62,7 +62,7 @@ def _record(runtime: Runtime, program: Program, used: Usage | None) -> dict[str,
         "gid": gid,
         "cpu_s": None if used is None else used.cpu_s,
         "rss_bytes": None if used is None else used.rss_bytes,
-        "status_text": "" if life is None else life.status,
+        "status_text": "" if life is None else life.says,
         "skipped": program.skipped,
         "transient": spec.name in runtime.transients,
         "streams": streams,
@@ -77,7 +77,7 @@ def health_to_wire(program: Program) -> str | None:
 
 
 def reason_of(runtime: Runtime, program: Program, trouble: str | None = None) -> str:
-    """Say in one line why a program is where it is; `trouble` is that of its logs, where it is known already."""
+    """Say in one line why a program is where it is; `trouble` is that of its logs, where that is known."""
     match program.state:
         case State.RUNNING if program.desired is Desired.DOWN:
             holders = ", ".join(holder.name for holder in runtime.machine.gate.holders(program))
