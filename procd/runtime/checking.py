@@ -195,6 +195,10 @@ class Checking:
             return
         if said.status is not None:
             life.status = said.status
+        phase = _phase(life.phase, said)
+        if phase != life.phase:
+            life.phase = phase
+            self._journal.note("says", name, phase=phase or "ready")
         checks = self._checks.get(name)
         if checks is not None and checks.readiness is not None:
             checks.readiness.notified(said)
@@ -202,3 +206,12 @@ class Checking:
             checks.health.notified(said)
         if said.extend_timeout_s is not None and program.state in {State.STARTING, State.STOPPING}:
             self._submit(TimeoutExtended(name, said.extend_timeout_s))
+
+
+def _phase(before: str, said: Notification) -> str:
+    """What a program does that runs, by its own word (sd_notify(3)); empty for its work."""
+    if said.stopping:
+        return "stopping"
+    if said.reloading:
+        return "reloading"
+    return "" if said.ready else before

@@ -147,7 +147,7 @@ class Life(ProcessProtocol):
 
     __slots__ = (
         "_on_exited", "_on_exiting", "cgroup", "console", "cookie", "heir", "input", "log_starts", "name",
-        "on_log_begun", "on_over", "over", "pid", "ready_fd", "status",
+        "on_log_begun", "on_over", "over", "phase", "pid", "ready_fd", "status",
     )  # fmt: skip
 
     def __init__(
@@ -179,6 +179,8 @@ class Life(ProcessProtocol):
         self.ready_fd = -1
         #: What it last said of itself (STATUS, sd_notify(3)).
         self.status = ""
+        #: What it does, by its own word: "reloading", "stopping", or nothing of the kind.
+        self.phase = ""
         self._on_exiting = on_exiting
         self._on_exited = on_exited
 
@@ -215,6 +217,13 @@ class Life(ProcessProtocol):
         self.log_starts[stream] = offset
         for callback in tuple(self.on_log_begun):
             callback()
+
+    @property
+    def says(self) -> str:
+        """What it says of itself, in one line; empty for a program that says nothing."""
+        if not self.phase:
+            return self.status
+        return f"{self.phase}: {self.status}" if self.status else f"says that it is {self.phase}"
 
     def signal(self, number: int, *, group: bool) -> None:
         """Signal its main process, or all of its group.  Raises ProcessExitedAlready, PermissionError."""

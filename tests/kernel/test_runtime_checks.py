@@ -8,8 +8,10 @@ import socket
 import sys
 from pathlib import Path
 
+from procd.checks.notification import Notification
 from procd.config.spec import Check, CheckKind, Health, Hooks, Kind, Restart, SocketSpec
 from procd.core import Desired, State, Stop
+from procd.runtime.record import record
 from tests.kernel.children import in_loop, until
 from tests.world import TEST, WAITS, World
 
@@ -208,3 +210,28 @@ async def test_a_oneshot_that_succeeds_is_done(tmp_path: Path) -> None:
         await world.until_state(State.EXITED)
         assert world.program().desired is Desired.UP
         assert world.program().restarts == 0
+
+
+@in_loop
+async def test_what_a_program_says_that_it_does_is_shown_until_it_is_ready_again(tmp_path: Path) -> None:
+    """RELOADING and STOPPING, with and without words; each is an event, and the states stay what they are."""
+    async with World(tmp_path) as world:
+        world.add(world.spec(command=WAITS, ready=NOTIFY))
+        await until(lambda: world.runtime.life("web") is not None)
+        hear, life = world.runtime.checking._hear, world.runtime.life("web")
+        assert life is not None
+        hear("web", Notification(ready=True))
+        hear("web", Notification(reloading=True))
+        assert (record(world.runtime, world.program())["status_text"], life.status) == (
+            "says that it is reloading",
+            "",
+        )
+        hear("web", Notification(status="12 of 13"))
+        assert life.says == "reloading: 12 of 13"
+        assert world.program().state is State.RUNNING
+        hear("web", Notification(ready=True))
+        assert life.says == "12 of 13"
+        hear("web", Notification(stopping=True, status=""))
+        assert life.says == "says that it is stopping"
+        said = [each for each in world.runtime.journal.since(0, 100) if each.type == "says"]
+        assert [each.to_wire()["phase"] for each in said] == ["reloading", "ready", "stopping"]
