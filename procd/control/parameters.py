@@ -6,7 +6,6 @@ Owns the kinds of parameters.  Every refusal names the parameter, the value at f
 from __future__ import annotations
 
 import difflib
-import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from procd.errors import BadRequest, InvalidQuantity
@@ -22,6 +21,11 @@ MAX_PATTERNS = 1024
 MAX_NAME_LENGTH = 256
 #: Rows or columns of a terminal: what fits into 16 bits (TIOCSWINSZ, ioctl_tty(2)).
 MAX_CELLS = 65535
+#: The largest whole number that every client can hold exactly (a double's, and JSON's), and more bytes, lines
+#: and events than there will be.
+MAX_COUNT = 2**53
+#: Three thousand years, as a time and as a duration.
+MAX_SECONDS = 1e11
 
 
 class Kind(NamedTuple):
@@ -95,7 +99,7 @@ def _flag(value: object) -> bool:
 
 
 def _count(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_COUNT:
         raise ValueError
     return value
 
@@ -107,7 +111,7 @@ def _cells(value: object) -> int:
 
 
 def _seconds(value: object) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < math.inf:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= MAX_SECONDS:
         raise ValueError
     return float(value)
 
@@ -145,9 +149,9 @@ def _table(value: object) -> dict[str, Any]:
 TEXT = Kind("a name", _text)
 PATTERNS = Kind(f"a list of 1 to {MAX_PATTERNS} names or patterns", _patterns)
 FLAG = Kind("true or false", _flag)
-COUNT = Kind("a whole number, 0 or more", _count)
+COUNT = Kind("a whole number from 0 to 2**53", _count)
 CELLS = Kind(f"a whole number from 1 to {MAX_CELLS}", _cells)
-SECONDS = Kind("a number of seconds, 0 or more", _seconds)
+SECONDS = Kind("a number of seconds from 0 to 1e11", _seconds)
 OCTETS = Kind(f"1 to {MAX_CHUNK_BYTES} bytes, as bin", _octets)
 SIGNAL = Kind('a signal: "TERM", "SIGTERM" or a number', _signal)
 TABLE = Kind("a map that is not empty", _table)
