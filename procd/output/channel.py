@@ -196,6 +196,9 @@ class Channel:
         while True:
             try:
                 received = messages.receive(channel)
+            except ConnectionError:
+                # It died with something unread; that is told once, and before what it has said itself.
+                continue
             except OSError:
                 return
             if received is None:

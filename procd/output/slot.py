@@ -172,7 +172,7 @@ class Slot:
             if not pipe.sent:
                 unsent = pipe
                 break
-            finish = finish or (pipe.finished and not pipe.told_finished)
+            finish = finish or (pipe.finished and not pipe.told_finished and not pipe.detached)
             detach = detach or (pipe.detached and not pipe.told_detached)
         if detach:
             return Parcel([messages.DETACH, self.number], sent=self._detach_sent)
