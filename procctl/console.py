@@ -80,6 +80,8 @@ def end_in_order_at_sigterm() -> None:
     import signal  # noqa: PLC0415 - only for other hosts
 
     def end(number: int, _: object) -> None:
+        # A second one must not interrupt what the first one began.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise SystemExit(exit_codes.SIGNALLED + number)
 
     signal.signal(signal.SIGTERM, end)

@@ -176,10 +176,11 @@ class _Host:
 
     def end(self) -> None:
         """Learn how it ended; it is told to, if it has not."""
-        for reader in self.readers:
-            if not reader.over:
-                os.kill(self._pid, signal.SIGTERM)
-                reader.close()
+        left = [reader for reader in self.readers if not reader.over]
+        if left:
+            os.kill(self._pid, signal.SIGTERM)
+        for reader in left:
+            reader.close()
         _, status = os.waitpid(self._pid, 0)
         self.exit_code = os.waitstatus_to_exitcode(status)
 

@@ -123,6 +123,9 @@ class Ssh:
         try:
             ssh.wait(LEAVE_S)
         except subprocess.TimeoutExpired:
+            pass
+        finally:
+            # Also when the waiting is interrupted (Ctrl-C): ssh would not notice by itself that we are gone.
             ssh.terminate()
             ssh.wait()
-        self._said.close()
+            self._said.close()
