@@ -45,9 +45,10 @@ log = structlog.get_logger()
 #: Requests of one connection that may wait for their answers.  With 64 KiB each, the most that a `write` may
 #: carry, that is 512 KiB; enough to keep a pipe busy over the time of an answer.
 MAX_IN_FLIGHT = 8
-#: Bytes sent and not yet read by the peer, above which no more requests or streams of it are served.
+#: Bytes that the kernel has no room for, above which no more requests of this peer are served.  Its streams
+#: wait while there are any: a piece of a log can be read again when the peer reads, and a thousand followers
+#: that do not read are a piece each.
 OUT_HIGH_BYTES = 256 * 1024
-OUT_LOW_BYTES = 64 * 1024
 #: Seconds that the rest of a frame may take, so that half a frame cannot be held for ever.
 HALF_FRAME_S = 30.0
 #: Seconds that a peer may take to read what it was sent before its connection was closed.
@@ -84,7 +85,7 @@ class Connection(asyncio.Protocol):
         """Take the transport."""
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - the loop's promise for streams
         self._transport = transport
-        transport.set_write_buffer_limits(OUT_HIGH_BYTES, OUT_LOW_BYTES)
+        transport.set_write_buffer_limits(0)
         self._socket: socket.socket = transport.get_extra_info("socket")
         self._server.opened(self, self._socket.fileno())
 
@@ -120,7 +121,7 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def pause_writing(self) -> None:
-        """The peer does not read."""
+        """The kernel has no more room for what the peer is sent."""
         self._room.clear()
 
     def resume_writing(self) -> None:
@@ -167,7 +168,12 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def _may_serve(self) -> bool:
-        return len(self._in_flight) < MAX_IN_FLIGHT and self._room.is_set() and not self._transport.is_closing()
+        unread = self._transport.get_write_buffer_size()
+        return (
+            len(self._in_flight) < MAX_IN_FLIGHT
+            and unread <= OUT_HIGH_BYTES
+            and not self._transport.is_closing()
+        )
 
     def _begin(self, request: Request) -> None:
         """Answer at once what can be; the rest becomes a task."""
@@ -265,7 +271,7 @@ class Connection(asyncio.Protocol):
         self._send(Notification(method, params))
 
     async def room(self) -> None:
-        """Return when all others had their turn, and the peer has read enough of what it was sent."""
+        """Return when all others had their turn, and the kernel has all that the peer was sent."""
         await self._server.turns.next()
         # Asked again after the wait: of many streams that wait, the first may have filled the room.
         while not self._room.is_set():
