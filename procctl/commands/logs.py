@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from procctl import exit_codes
+from procctl.completion import complete_instances
 from procctl.invocation import Invocation, common_options, say
 from procctl.log_output import open_output
 from procctl.moments import parse_moment
@@ -55,7 +56,7 @@ class Moment(click.ParamType):  # type: ignore[type-arg]  # as above
 
 
 @click.command()
-@click.argument("program")
+@click.argument("program", shell_complete=complete_instances)
 @click.option("-f", "--follow", is_flag=True, help="Go on with what the program writes, until Ctrl-C.")
 @click.option("-n", "--lines", type=LineCount(), metavar="LINES",
               help="How many of the last lines, or all.  [default: 10]")  # fmt: skip

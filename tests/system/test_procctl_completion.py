@@ -68,6 +68,8 @@ def in_bash(command: Path, socket: Path, *words: str) -> Done:
         (["stop", "qui"], ["quick", "quiet", "quiet@0", "quiet@1"]),
         (["stop", "quiet", "qui"], ["quick", "quiet@0", "quiet@1"]),
         (["why", "quiet"], ["quiet@0", "quiet@1"]),
+        (["logs", "-f", "qui"], ["quick", "quiet@0", "quiet@1"]),
+        (["attach", "oth"], ["other"]),
         (["wait", "quick", "--for", "st"], ["stopped"]),
         (["restart", "--rol"], ["--rolling"]),
         (["completion", ""], ["bash", "zsh", "fish"]),

@@ -98,6 +98,13 @@ def test_large_input_arrives_whole(machines: Machines) -> None:
     assert shown.out == text
 
 
+def test_a_program_that_is_run_there_ends_as_it_does_there(machines: Machines) -> None:
+    """With its output, and no trace of it afterwards."""
+    done = machines.procctl("-H", "two", "run", "--rm", "-f", "--", "sh", "-c", "echo $((6 * 7)); exit 9")
+    assert (done.code, done.out, done.err) == (9, "42\n", "")
+    assert not [name for name in machines.two.records() if name.startswith("run-")]
+
+
 def test_several_hosts_are_one_table(machines: Machines) -> None:
     """In the order in which they were named."""
     done = machines.procctl("-H", "two", "-H", "one", "status", "quiet")
