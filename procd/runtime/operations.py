@@ -84,11 +84,16 @@ async def roll(
     ends_at = None if timeout_s is None else runtime.around.loop.time() + timeout_s
     results: list[Result] = []
     for name in names:
-        if results and not results[-1].ok:
-            results += [_left_alone(runtime, other, results[-1].name) for other in names[len(results) :]]
-            break
+        if name not in runtime.machine.programs:
+            # Removed while the others were restarted, which is no reason to leave those behind it alone.
+            results.append(_still(runtime, name))
+            continue
         left_s = None if ends_at is None else max(0.0, ends_at - runtime.around.loop.time())
-        results += await carry_out(runtime, Restart, [name], actor, timeout_s=left_s)
+        (result,) = await carry_out(runtime, Restart, [name], actor, timeout_s=left_s)
+        results.append(result)
+        if not result.ok:
+            results += [_left_alone(runtime, other, name) for other in names[len(results) :]]
+            break
     return results
 
 

@@ -311,3 +311,21 @@ async def test_a_log_that_is_asked_for_while_its_program_is_forgotten_is_refused
         monkeypatch.setattr(world.runtime.around.logs, "sync", sync)
         refusal = await client.refusal("logs", program="brief")
         assert (refusal["code"], refusal["message"]) == ("NO_SUCH_PROGRAM", "brief was removed meanwhile")
+
+
+@in_loop
+async def test_a_rolling_restart_goes_on_when_one_of_the_programs_is_removed(tmp_path: Path) -> None:
+    """It is told that it was; the one behind it is restarted (found by chance)."""
+    async with World(tmp_path) as world:
+        slow = world.spec("a", min_uptime_s=0.5)
+        world.add(slow, world.spec("b"), world.spec("c"))
+        client = await world.client()
+        await world.until_state(State.RUNNING, "a")
+        before = world.program("c").pid
+        number = client.ask("restart", programs=["a", "b", "c"], rolling=True)
+        await until(lambda: world.program("a").state is State.STARTING)
+        world.remove("b")
+        rows = (await client.answer(number))["programs"]
+        assert [(row["name"], row["ok"]) for row in rows] == [("a", True), ("b", False), ("c", True)]
+        assert rows[1]["reason"] == "removed meanwhile"
+        assert world.program("c").pid != before
