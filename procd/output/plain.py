@@ -7,6 +7,7 @@ it is.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from typing import TYPE_CHECKING
@@ -22,8 +23,8 @@ MAX_LINE_BYTES = 1 << 19
 _STAMP = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z ")
 _STAMP_BYTES = 28
 _MESSAGE = b'"message":"'
-#: The end of an escape that was cut: a backslash and what belongs to it, `\\ud83d` before its other half too.
-_CUT_ESCAPE = re.compile(rb"(?:\\u[0-9a-fA-F]{0,3}|(?<!\\)(?:\\\\)*\\)$")
+#: Bytes that may have to go where a line was cut: an escape is one of six, and a character one of four.
+_CUT_BYTES = 6
 
 
 def _raw(line: bytes) -> bytes:
@@ -39,13 +40,7 @@ def _message(line: bytes) -> bytes:
     try:
         said = json.loads(line)
     except ValueError:
-        head, found, text = line.partition(_MESSAGE)
-        if not found or not head.startswith(b"{"):
-            return line
-        try:
-            said = {"message": json.loads(b'"' + _CUT_ESCAPE.sub(b"", text) + b'"')}
-        except ValueError:
-            return line
+        said = _beginning(line)
     message = said.get("message") if isinstance(said, dict) else None
     if not isinstance(message, str):
         return line
@@ -61,6 +56,16 @@ _WAYS_BACK: dict[LogFormat, Callable[[bytes], bytes]] = {
     LogFormat.TIMESTAMP: _after_stamp,
     LogFormat.JSON: _message,
 }
+
+
+def _beginning(line: bytes) -> dict[str, str] | None:
+    """What is there of the message of a line that was cut, perhaps within an escape or a character."""
+    head, found, text = line.partition(_MESSAGE)
+    if found and head.startswith(b"{"):
+        for cut in range(_CUT_BYTES + 1):
+            with contextlib.suppress(ValueError):
+                return {"message": json.loads(b'"' + text[: len(text) - cut] + b'"')}
+    return None
 
 
 class Plain:

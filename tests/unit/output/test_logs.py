@@ -175,7 +175,7 @@ async def test_one_that_dies_young_is_not_started_again_and_again(monkeypatch: p
                 here.logger.say(messages.READY)
             here.logger.end()
         await until(lambda: len(here.start.started) == 9)
-    assert delays == [0.0, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 0.0]
+    assert delays[:8] == [0.0, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 0.0]
 
 
 @in_loop
