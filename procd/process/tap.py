@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 
 #: Moves in one turn.  A terminal gives some 4 KiB at a time, so a flood has about 64 KiB a turn, as pipes have.
 TURN_MOVES = 16
-#: After a full turn the terminal is left alone for so long: it gathers up to 64 KiB meanwhile, and a flood
-#: costs a few wake-ups instead of one for every write.
+#: A terminal that was ready so often in a row, each time so soon after the last, is busy: it is looked at by
+#: the clock, so long after each look.  It gathers up to 64 KiB meanwhile, and a flood costs a few wake-ups
+#: instead of one for every line; what comes when all is quiet is not delayed.
+HOT_TIMES = 4
+HOT_S = 0.002
 PAUSE_S = 0.001
 #: Moves after which all is out that a terminal can hold (64 KiB and a page): what comes then is new.
 DRAIN_MOVES = 64
@@ -47,7 +50,7 @@ class Tap:
     pipe is full the terminal is not read, and the program waits with it.
     """
 
-    __slots__ = ("_loop", "_on_end", "_pause", "_pipe", "_splices", "_terminal")
+    __slots__ = ("_heat", "_last", "_loop", "_on_end", "_pause", "_pipe", "_splices", "_terminal")
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, terminal: int, pipe: int, on_end: Callable[[], None]
@@ -58,10 +61,13 @@ class Tap:
         self._on_end = on_end
         self._pause: asyncio.TimerHandle | None = None
         self._splices = True
+        #: How often in a row it was ready again at once, and when it last was.
+        self._heat = 0
+        self._last = 0.0
         os.set_blocking(terminal, False)
         os.set_blocking(pipe, False)
-        # Each move takes a page of the pipe, however small it is.  With many, last words find room also when the
-        # reader is not at it just then; without, they come when there is room.
+        # Each move takes a page of the pipe, however small it is.  With many, last words find room also when
+        # the reader is not at it just then; without, they come when there is room.
         with contextlib.suppress(PermissionError):
             fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         loop.add_reader(terminal, self._turn)
@@ -74,18 +80,33 @@ class Tap:
         return self._terminal < 0
 
     def _turn(self) -> None:
+        now, busy = self._loop.time(), self._pause is not None
+        self._heat = self._heat + 1 if now - self._last < HOT_S else 0
+        self._last = now
+        moves = 0
         try:
-            for _ in range(TURN_MOVES):
+            while moves < TURN_MOVES:
                 self._move()
+                moves += 1
         except BlockingIOError:
             if not _has_room(self._pipe):
-                self._loop.remove_reader(self._terminal)
-                self._loop.add_writer(self._pipe, self._go_on)
+                self._wait_for_room()
+                return
         except OSError as error:
             self._end(error)
-        else:
-            self._loop.remove_reader(self._terminal)
-            self._pause = self._loop.call_later(PAUSE_S, self._go_on)
+            return
+        if moves == TURN_MOVES or (moves and (busy or self._heat >= HOT_TIMES)):
+            self._look_later()
+        elif busy:
+            self._go_on()
+
+    def _wait_for_room(self) -> None:
+        self._rest()
+        self._loop.add_writer(self._pipe, self._go_on)
+
+    def _look_later(self) -> None:
+        self._rest()
+        self._pause = self._loop.call_later(PAUSE_S, self._turn)
 
     def _move(self) -> None:
         """Move some bytes; raises BlockingIOError when there are none, or no room, and OSError at the end."""

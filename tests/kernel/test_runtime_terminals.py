@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import re
+import signal
 import stat
 from typing import TYPE_CHECKING
 
@@ -137,6 +138,23 @@ async def test_everything_that_it_showed_is_logged_before_its_next_life(tmp_path
         life = b"".join(b"%d\r\n" % number for number in range(1, 201))
         await world.until_moved()
         assert world.log_of("web").read_bytes() == b"".join(life + b"life %d ends" % n for n in range(1, 21))
+
+
+@in_loop
+async def test_a_killed_logger_costs_no_byte_of_a_terminal(tmp_path: Path) -> None:
+    """Ten times, while three megabytes are shown: all of it is in the log, once, in order."""
+    async with World(tmp_path) as world:
+        terminal(world, "for n in 1 2 3 4 5 6 7 8 9 10; do seq 50000; echo part $n; done; " + WAITS)
+        for part in range(1, 11):
+            await world.until_logged(b"part %d\r\n" % part)
+            pid = world.logs.pid
+            assert pid is not None
+            os.kill(pid, signal.SIGKILL)
+            await until(lambda killed=pid: world.logs.pid not in {None, killed})
+        lines = b"".join(b"%d\r\n" % number for number in range(1, 50_001))
+        expected = b"".join(lines + b"part %d\r\n" % part for part in range(1, 11))
+        await until(lambda: len(world.log_of("web").read_bytes()) >= len(expected))
+        assert world.log_of("web").read_bytes() == expected
 
 
 @in_loop

@@ -106,15 +106,7 @@ def test_a_full_pipe_holds_the_program_and_costs_nothing(monkeypatch: pytest.Mon
 
     @in_loop
     async def test() -> None:
-        turns = 0
-        turn = tap.Tap._turn
-
-        def count(self: Tap) -> None:
-            nonlocal turns
-            turns += 1
-            turn(self)
-
-        monkeypatch.setattr(tap.Tap, "_turn", count)
+        turns = _counted(monkeypatch)
         with Fixture() as each:
             sent = 0
 
@@ -125,10 +117,10 @@ def test_a_full_pipe_holds_the_program_and_costs_nothing(monkeypatch: pytest.Mon
                     await asyncio.sleep(0.002)
 
             await fill()
-            before = turns
+            before = len(turns)
             await asyncio.sleep(0.1)
             await fill()
-            assert turns - before <= 2
+            assert len(turns) - before <= 2
             got = b""
 
             def take() -> bool:
@@ -168,24 +160,46 @@ async def test_a_pipe_that_nobody_reads_is_the_end_at_once() -> None:
             os.write(each.theirs, b"x")
 
 
-@in_loop
-async def test_a_flood_arrives_whole() -> None:
-    """Also with the pauses that it gets; the others on the loop have their turns meanwhile."""
-    with Fixture() as each:
-        loop = asyncio.get_running_loop()
-        writer = loop.run_in_executor(None, _flood, each.theirs)
-        total = 0
+@pytest.mark.parametrize(("size", "times"), [(10_000, 500), (10, 50_000)])
+def test_a_flood_arrives_whole_at_few_turns(monkeypatch: pytest.MonkeyPatch, size: int, times: int) -> None:
+    """A write for each line does not cost a turn each; and when all is quiet, a word is moved at once."""
 
-        def take() -> bool:
-            nonlocal total
-            total += len(each.take())
-            return total == 5_000_000
+    @in_loop
+    async def test() -> None:
+        turns = _counted(monkeypatch)
+        with Fixture() as each:
+            writer = asyncio.get_running_loop().run_in_executor(None, _flood, each.theirs, size, times)
+            total = 0
 
-        await until(take)
-        await writer
+            def take() -> bool:
+                nonlocal total
+                total += len(each.take())
+                return total == size * times
+
+            await until(take)
+            await writer
+            assert len(turns) < min(times, 20_000) / 2 + 500
+            await until(lambda: each.tap._pause is None)
+            os.write(each.theirs, b"quiet")
+            await until(lambda: each.take() == b"quiet")
+
+    test()
 
 
-def _flood(fd: int) -> None:
+def _flood(fd: int, size: int, times: int) -> None:
     os.set_blocking(fd, True)
-    for _ in range(500):
-        os.write(fd, b"z" * 10_000)
+    for _ in range(times):
+        os.write(fd, b"z" * size)
+
+
+def _counted(monkeypatch: pytest.MonkeyPatch) -> list[Tap]:
+    """Give a list that grows with each turn of a tap."""
+    turns: list[Tap] = []
+    turn = tap.Tap._turn
+
+    def count(self: Tap) -> None:
+        turns.append(self)
+        turn(self)
+
+    monkeypatch.setattr(tap.Tap, "_turn", count)
+    return turns

@@ -53,6 +53,11 @@ class Person:
         """The PID of the command."""
         return self._process.pid
 
+    @property
+    def keyboard(self) -> int:
+        """What keys are written to."""
+        return self._ours
+
     def modes(self) -> list[Any]:
         """The modes that the terminal has now."""
         return termios.tcgetattr(self._theirs)
