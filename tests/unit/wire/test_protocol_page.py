@@ -10,7 +10,8 @@ from procd.control.methods import METHODS
 from procd.errors import REFUSALS
 from procd.wire import MAX_CHUNK_BYTES, REPLY_LIMITS, REQUEST_LIMITS, Limits
 
-PAGE = (Path(__file__).parents[3] / "docs/reference/protocol.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[3]
+PAGE = (ROOT / "docs/reference/protocol.md").read_text(encoding="utf-8")
 #: Rights of methods that are decided and not there yet.
 TO_COME = {"upgrade"}
 UNITS = {"": 1, "KiB": 1024, "MiB": 1024**2}
@@ -69,3 +70,15 @@ def test_every_right_is_needed_for_something() -> None:
 def test_what_is_to_come_is_not_there() -> None:
     """A right leaves the list when its method comes."""
     assert not TO_COME & set(METHODS)
+
+
+def test_every_notification_is_described() -> None:
+    """And no other: `closing`, and those of streams."""
+    sources = (ROOT / "procd/control").rglob("*.py")
+    sent = set()
+    for source in sources:
+        text = source.read_text(encoding="utf-8")
+        sent |= set(re.findall(r"(?:notify|Notification)\(\s*\"([a-z.]+)\"", text))
+    described = {row[0].strip("`") for row in rows("## Streams")}
+    described |= set(re.findall(r'\[2, "([a-z.]+)", ', PAGE))
+    assert sent == described
