@@ -250,6 +250,20 @@ class Daemon:
         assert isinstance(pid, int), self.record(name)
         return pid
 
+    def logger_now(self) -> int | None:
+        """The PID of the logger, once it has become one; None while there is none."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        for pid in map(int, children):
+            with contextlib.suppress(OSError):
+                if b"procd.output.logger" in Path(f"/proc/{pid}/cmdline").read_bytes() and alive(pid):
+                    return pid
+        return None
+
+    def logger(self) -> int:
+        """The PID of the logger."""
+        pid: int = until(self.logger_now, "a logger")
+        return pid
+
     def until_state(self, name: str, state: str) -> dict[str, Any]:
         """Wait until an instance is in a state; its record."""
         until(lambda: self.record(name)["state"] == state, f"{name} to be {state}: {self.record(name)}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import hashlib
 import json
@@ -22,22 +21,6 @@ if TYPE_CHECKING:
     from tests.system.daemon import Daemon
 
 MIB = 1 << 20
-
-
-def logger_of(daemon: Daemon) -> int | None:
-    """The PID of the logger of a procd, once it has become one."""
-    children = Path(f"/proc/{daemon.pid}/task/{daemon.pid}/children").read_text().split()
-    for pid in map(int, children):
-        with contextlib.suppress(OSError):
-            if b"procd.output.logger" in Path(f"/proc/{pid}/cmdline").read_bytes() and alive(pid):
-                return pid
-    return None
-
-
-def present_logger(daemon: Daemon) -> int:
-    """Wait for a logger."""
-    pid: int = until(lambda: logger_of(daemon), "a logger")
-    return pid
 
 
 def numbers(count: int) -> bytes:
@@ -85,7 +68,7 @@ def test_a_logger_that_is_killed_again_and_again_loses_and_doubles_nothing(
         )
     )
     for _ in range(12):
-        pid = present_logger(daemon)
+        pid = daemon.logger()
         reached = {name: daemon.record(name)["streams"]["stdout"]["offset"] for name in programs}
         until(
             lambda reached=reached: all(
@@ -94,7 +77,7 @@ def test_a_logger_that_is_killed_again_and_again_loses_and_doubles_nothing(
             "all logs to grow",
         )
         os.kill(pid, signal.SIGKILL)
-        until(lambda pid=pid: logger_of(daemon) not in {pid, None}, "another logger")
+        until(lambda pid=pid: daemon.logger_now() not in {pid, None}, "another logger")
     for name in programs:
         Path(f"{stop}.{name}").touch()
         daemon.until_state(name, "EXITED")
@@ -114,7 +97,7 @@ def test_a_gigabyte_goes_through_once(start_daemon: Callable[..., Daemon], tmp_p
         f"[programs.big]\nrestart = 'never'\nlog.max_size = '100MiB'\nlog.keep = 100\n"
         f"command = {python('gigabyte.py', size, said)}\n"
     )
-    logger = present_logger(daemon)
+    logger = daemon.logger()
     until(lambda: daemon.record("big")["streams"]["stdout"]["offset"] > 10 * MIB)
     before = rss_bytes(daemon.pid, "VmHWM")
     deadline_s = time.monotonic() + 120
@@ -143,7 +126,7 @@ def test_what_a_program_says_last_is_logged_when_procd_ends(start_daemon: Callab
         f"[programs.talks]\nshell = true\nstop_scope = 'process'\ncommand = {json.dumps(script)}\n"
     )
     daemon.until_output("talks", b"ready")
-    logger = present_logger(daemon)
+    logger = daemon.logger()
     assert daemon.stop() == 0
     assert daemon.output("talks") == b"ready\n" + b"".join(b"%05d\n" % number for number in range(100_000))
     assert not alive(logger)

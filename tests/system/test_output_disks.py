@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from tests.system.daemon import HEAD, alive, python, rss_bytes, run, until
-from tests.system.test_output import MIB, assert_numbers, numbers, present_logger
+from tests.system.test_output import MIB, assert_numbers, numbers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -118,7 +118,7 @@ def assert_lives(content: bytes, count: int) -> None:
 @contextlib.contextmanager
 def stuck(daemon: Daemon, disk: Disk | None) -> Iterator[None]:
     """A logger that does nothing: on a frozen disk, or because it was stopped."""
-    logger = present_logger(daemon)
+    logger = daemon.logger()
     if disk is None:
         os.kill(logger, signal.SIGSTOP)
     else:
@@ -134,7 +134,7 @@ def stuck(daemon: Daemon, disk: Disk | None) -> Iterator[None]:
 
 def check_that_supervision_goes_on(daemon: Daemon, disk: Disk | None, tmp_path: Path, logs: Path) -> None:
     """While the logger is stuck, restarts and `status` are as quick as ever; then everything is in the logs."""
-    logger = present_logger(daemon)
+    logger = daemon.logger()
     until(lambda: (logs / "writes.log").exists() and (logs / "writes.log").stat().st_size > 10_000)
     quiet_restart_s = seconds_of(lambda: restart(daemon, "quick"))
     quiet_status_s = seconds_of(daemon.records)
@@ -197,7 +197,7 @@ def test_procd_ends_in_time_on_a_frozen_disk(
 ) -> None:
     """It says how much is in the pipes, and leaves the logger to it: after the thaw all of it is in the log."""
     daemon = make_daemon(writes(tmp_path), head=head_on(disk)).start()
-    logger = present_logger(daemon)
+    logger = daemon.logger()
     log = disk.place / "log/writes.log"
     until(lambda: log.exists() and log.stat().st_size > 10_000)
     with stuck(daemon, disk):
@@ -315,7 +315,7 @@ def test_a_hundred_floods_do_not_hold_up_another_program(
         "[programs.flood]\ninstances = 100\nlog.max_size = '1MiB'\nlog.keep = 1\nnice = 10\n"
         f"command = {python('flood.py', 10**15)}\n" + lives_of(tmp_path)
     )
-    logger = present_logger(daemon)
+    logger = daemon.logger()
     until(lambda: all(record["state"] == "RUNNING" for record in daemon.records().values()))
     until(lambda: all(record["streams"]["stdout"]["offset"] > MIB for record in daemon.records().values()
           if record["program"] == "flood"))  # fmt: skip
