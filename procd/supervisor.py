@@ -7,7 +7,6 @@ about a program; what a changed configuration means is the plan's business.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import os
 import random
 import resource
@@ -16,6 +15,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, assert_never
 
 import structlog
+from msgspec import structs
 
 from procd import __version__
 from procd.config import plan as plans
@@ -203,8 +203,8 @@ class Supervisor:
             cause = Cause("configuration changed", actor)
             # The programs and the rules only: what else changed of the daemon itself is in force when it is
             # started again.
-            daemon = dataclasses.replace(self._configuration.daemon, allow=new.daemon.allow)
-            self._configuration = dataclasses.replace(new, daemon=daemon)
+            daemon = structs.replace(self._configuration.daemon, allow=new.daemon.allow)
+            self._configuration = structs.replace(new, daemon=daemon)
             self.access = Access(daemon.allow)
             self._control.look()
             self.runtime.submit(*_events(changes, new, cause, self.runtime.transients))

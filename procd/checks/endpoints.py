@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 import socket
-from dataclasses import dataclass
 from typing import Any, NamedTuple
+
+from msgspec import Struct
 
 #: Characters of a URL: a request for it fits into the buffer of any new socket (tcp(7)).
 MAX_URL = 2048
@@ -28,8 +29,7 @@ class Address(NamedTuple):
     sockaddr: tuple[Any, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Url:
+class Url(Struct, frozen=True):
     """A URL to GET: where to connect, what to write into the Host header, and what to ask for."""
 
     addresses: tuple[Address, ...]

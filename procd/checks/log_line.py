@@ -7,8 +7,9 @@ reads, and one that tells of growth.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     import asyncio
@@ -20,8 +21,7 @@ MAX_LINE_BYTES = 65536
 TURN_BYTES = 65536
 
 
-@dataclass(frozen=True, slots=True)
-class LogSource:
+class LogSource(Struct, frozen=True):
     """One log of a program, from the first byte of its present life.
 
     `read(offset, size)` returns what is there, at most `size` bytes, b"" where nothing is yet, or raises

@@ -10,8 +10,9 @@ the first one counts, as systemd has it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 #: Bytes of the longest datagram that is looked at.  systemd takes a page, and programs are written for that.
 MAX_BYTES: Final = 4096
@@ -22,8 +23,7 @@ _MAX_PID: Final = 1 << 22  # PID_MAX_LIMIT of 64-bit kernels, proc(5)
 _MAX_USEC: Final = (1 << 64) - 1  # USEC_INFINITY: a program that wants to wait for ever says this
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Notification:
+class Notification(Struct, frozen=True, kw_only=True):
     """One datagram; what it did not say is False or None.
 
     `status` is safe to show: no control character is left in it, and it is short.  `extend_timeout_s` asks for

@@ -18,9 +18,10 @@ import contextlib
 import os
 import socket
 import struct
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from procd.checks.notification import MAX_BYTES, NOTHING, parse
 

@@ -6,8 +6,9 @@ know what an answer leads to: counting failures and restarting is the core's bus
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
 
 from procd.checks.asking import Asking
 from procd.checks.fd_watch import FdWatch
@@ -34,8 +35,7 @@ class Watch(Protocol):
         """End it, without a word and without a trace."""
 
 
-@dataclass(frozen=True, slots=True)
-class Means:
+class Means(Struct, frozen=True):
     """What a life has to offer to its checks.
 
     `run` executes a command as the program's user, with its environment.  `logs` are read for a check of kind

@@ -5,8 +5,9 @@ Owns the words of `[[control.allow]]`.  Pure; who is asking, and what a rule the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
+
+from msgspec import Struct
 
 
 class Right(Enum):
@@ -48,8 +49,7 @@ SETS: dict[str, frozenset[Right]] = {
 EVERY = "*"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
+class Rule(Struct, frozen=True, kw_only=True):
     """One table of `[[control.allow]]`.
 
     It holds for these users, or for everybody, and for members of these groups; it gives these rights on the

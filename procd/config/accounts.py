@@ -10,8 +10,9 @@ import grp
 import os
 import pwd
 import re
-from dataclasses import dataclass
 from typing import TypeAlias
+
+from msgspec import Struct
 
 from procd.config.problems import Mistake, did_you_mean, quoted
 from procd.config.spec import Credentials
@@ -25,8 +26,7 @@ _PLAIN_NUMBER = re.compile(r"0|[1-9][0-9]{0,9}", re.ASCII)
 _NO_ID = 2**32 - 1  # (uid_t) -1 means "leave as it is" to setresuid(2): the program would stay root
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(Struct, frozen=True):
     """Who a program is.
 
     `credentials` is None when it stays who procd is.  `login` is whose HOME, USER, LOGNAME and SHELL it gets.
@@ -41,8 +41,7 @@ class Identity:
 _AS_PROCD = Identity()
 
 
-@dataclass(frozen=True, slots=True)
-class _User:
+class _User(Struct, frozen=True):
     uid: int
     gid: int | None
     name: str

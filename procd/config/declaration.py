@@ -5,8 +5,9 @@ Owns the merging of the two.  Must not know what the keys mean.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from procd.config.convert import converted, without_mistakes
 from procd.config.program_schema import MERGED, ProgramTable
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
     from procd.config.problems import Problems
 
 
-@dataclass(frozen=True, slots=True)
-class Defaults:
+class Defaults(Struct, frozen=True):
     """The [defaults] table as written, and without what was wrong in it, which is reported already."""
 
     place: Place
@@ -27,8 +27,7 @@ class Defaults:
     good: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Declaration:
+class Declaration(Struct, frozen=True):
     """One program of the files, all instances of it together: its table as written, and as understood."""
 
     name: str

@@ -9,9 +9,10 @@ import os
 import re
 import stat
 import tomllib
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from procd.config.locate import line_of, lines_of_keys
 from procd.config.problems import Mistake, quoted
@@ -30,8 +31,7 @@ _TRUSTED_BY_ROOT = frozenset({0})
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 
 
-@dataclass(frozen=True)
-class Document:
+class Document(Struct, frozen=True, dict=True):
     """A file of the configuration.
 
     `name` is what people are shown, `path` is absolute, `directory` is where its relative paths start.
@@ -56,8 +56,7 @@ class Document:
         return line_of(self._lines, path)
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """Where a value stands: a document and the path of keys in it."""
 
     document: Document

@@ -8,7 +8,8 @@ Must not know who uses the variables.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from procd.config.problems import Mistake
 
@@ -22,8 +23,7 @@ _ESCAPE_IN_DOUBLE = re.compile(r'\\(?:([$"`\\])|\n)')
 _ESCAPE_IN_PLAIN = re.compile(r"\\(?:\n|(.)|\Z)")
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """One assignment and its line."""
 
     line: int
@@ -31,8 +31,7 @@ class Entry:
     value: str
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(Struct, frozen=True):
     """One line that is no assignment."""
 
     line: int

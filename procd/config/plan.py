@@ -6,9 +6,10 @@ it plans, the runtime acts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
 from enum import Enum
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from procd.config.program_schema import ProgramTable
 from procd.config.reference import keys_of
@@ -29,8 +30,7 @@ class Kind(Enum):
     DAEMON = "daemon"  # a table of procd's own: it takes effect when procd itself is restarted
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """One change: of an instance by its name, or of a table, whose name is `[daemon]` or `[control]`.
 
     `keys` are the keys of the configuration that differ, in the order of the documentation; none for an
@@ -42,8 +42,7 @@ class Change:
     keys: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """All changes: of procd itself, then what goes (old order), then the rest (new order)."""
 
     changes: tuple[Change, ...]
@@ -117,16 +116,16 @@ def key_of_field(field: str) -> str:
 
 def _differing_keys(old: ProgramSpec, new: ProgramSpec) -> tuple[str, ...]:
     keys: set[str] = set()
-    for field in fields(ProgramSpec):
-        before, after = getattr(old, field.name), getattr(new, field.name)
-        if before == after or field.name in _NOT_KEYS:
+    for field in ProgramSpec.__struct_fields__:
+        before, after = getattr(old, field), getattr(new, field)
+        if before == after or field in _NOT_KEYS:
             continue
-        if field.name == "credentials":
+        if field == "credentials":
             keys |= _credential_keys(before, after)
-        elif field.name == "scheduling":
+        elif field == "scheduling":
             keys |= _scheduling_keys(before or Scheduling(), after or Scheduling())
         else:
-            keys.add(key_of_field(field.name))
+            keys.add(key_of_field(field))
     if "stop" in keys:
         # The signal of the first step stands in both fields, and was written in one.
         keys.discard("stop_signal")
@@ -134,7 +133,7 @@ def _differing_keys(old: ProgramSpec, new: ProgramSpec) -> tuple[str, ...]:
 
 
 def _scheduling_keys(old: Scheduling, new: Scheduling) -> set[str]:
-    return {field.name for field in fields(Scheduling) if getattr(old, field.name) != getattr(new, field.name)}
+    return {field for field in Scheduling.__struct_fields__ if getattr(old, field) != getattr(new, field)}
 
 
 def _in_order(keys: set[str]) -> tuple[str, ...]:
@@ -155,7 +154,7 @@ def _credential_keys(old: Credentials | None, new: Credentials | None) -> set[st
 
 
 def _daemon_changes(old: DaemonSpec, new: DaemonSpec) -> list[Change]:
-    names = [field.name for field in fields(DaemonSpec) if getattr(old, field.name) != getattr(new, field.name)]
+    names = [field for field in DaemonSpec.__struct_fields__ if getattr(old, field) != getattr(new, field)]
     keys = _in_order({key_of_field(name) for name in names})
     control = tuple(key for key in keys if key in _CONTROL_KEYS)
     daemon = tuple(key for key in keys if key not in _CONTROL_KEYS)

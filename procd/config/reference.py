@@ -5,10 +5,10 @@ Owns how types and defaults are written for people and editors.  What they are i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from procd.config.limits import RESOURCES
 from procd.config.program_schema import ProgramTable
@@ -40,8 +40,7 @@ _SCHEMAS_OF_VALUES: dict[type, dict[str, Any]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(Struct, frozen=True):
     """One key as the documentation shows it; `default` is as TOML writes it, empty where there is none."""
 
     name: str

@@ -7,9 +7,10 @@ is one instance: `instances = 3` in the file makes three of them.  Must not know
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 if TYPE_CHECKING:
     from procd.config.access import Rule
@@ -46,8 +47,7 @@ class StopScope(Enum):
     PROCESS = "process"
 
 
-@dataclass(frozen=True, slots=True)
-class Backoff:
+class Backoff(Struct, frozen=True):
     """Delays between restarts: `initial_s * factor ** n`, at most `max_s`, give or take `jitter` (a share)."""
 
     initial_s: float = 0.1
@@ -56,8 +56,7 @@ class Backoff:
     jitter: float = 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class Credentials:
+class Credentials(Struct, frozen=True):
     """Who a program runs as, resolved when the configuration was read; all three are always set together.
 
     `groups` is the complete supplementary list (setgroups(2)).  `name`, `home` and `shell` become USER and
@@ -87,8 +86,7 @@ class OnError(Enum):
     BLOCK = "block"
 
 
-@dataclass(frozen=True, slots=True)
-class LogSpec:
+class LogSpec(Struct, frozen=True):
     """Where the output of one stream is kept, and how.
 
     The file is rotated when it has `max_size` bytes (None: never for its size) or its oldest byte is
@@ -124,8 +122,7 @@ class Condition(Enum):
     COMPLETED = "completed"
 
 
-@dataclass(frozen=True, slots=True)
-class Dependency:
+class Dependency(Struct, frozen=True):
     """One entry of `depends_on`: the name of a program in the file; all its instances have to meet it."""
 
     program: str
@@ -143,8 +140,7 @@ class CheckKind(Enum):
     LOG = "log"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
+class Check(Struct, frozen=True, kw_only=True):
     """One way to ask a program how it is; which fields count depends on `kind`.
 
     `fd`: the child's descriptor on which a newline means ready.  `address`: `host:port` (TCP).  `url` and
@@ -164,8 +160,7 @@ class Check:
     timeout_s: float = 5.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Health:
+class Health(Struct, frozen=True, kw_only=True):
     """The table `health`: `failures` checks in a row that fail make it unhealthy.
 
     With NOTIFY there is no asking: the program has to send WATCHDOG=1 at least every `watchdog_s`.
@@ -177,24 +172,21 @@ class Health:
     watchdog_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class StartLimit:
+class StartLimit(Struct, frozen=True):
     """More than `count` failed starts `within_s` seconds are too many (key `start_limit`)."""
 
     count: int
     within_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class StopStep:
+class StopStep(Struct, frozen=True):
     """A signal, and how long it may take (key `stop`; `stop_signal` and `stop_timeout` are one step)."""
 
     signal: int
     timeout_s: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hooks:
+class Hooks(Struct, frozen=True, kw_only=True):
     """Commands around a life, each an argv or empty; they run as the program's user (key `hooks`)."""
 
     before_start: tuple[str, ...] = ()
@@ -204,8 +196,7 @@ class Hooks:
     timeout_s: float = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class ResourceLimit:
+class ResourceLimit(Struct, frozen=True):
     """One entry of `limits`: `resource` is a `resource.RLIMIT_*` number, -1 means unlimited (getrlimit(2))."""
 
     resource: int
@@ -213,8 +204,7 @@ class ResourceLimit:
     hard: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CgroupLimits:
+class CgroupLimits(Struct, frozen=True, kw_only=True):
     """The table `cgroup`, as cgroup v2 writes it: bytes, CPUs (1.5 is one and a half), processes."""
 
     memory_max: int | None = None
@@ -222,8 +212,7 @@ class CgroupLimits:
     pids_max: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scheduling:
+class Scheduling(Struct, frozen=True, kw_only=True):
     """How the kernel treats a program: nice, I/O, CPUs, OOM killer; None: as procd itself is treated."""
 
     nice: int | None = None
@@ -233,8 +222,7 @@ class Scheduling:
     oom_score_adj: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SocketSpec:
+class SocketSpec(Struct, frozen=True, kw_only=True):
     """One entry of `[sockets]`: `host` and `port`, or `path`; opened once by procd, passed by LISTEN_FDS."""
 
     name: str
@@ -248,16 +236,14 @@ class SocketSpec:
     reuse_port: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Success:
+class Success(Struct, frozen=True):
     """Ends that are not failures: exit codes, and signals by number."""
 
     codes: frozenset[int] = frozenset({0})
     signals: frozenset[int] = frozenset()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProgramSpec:
+class ProgramSpec(Struct, frozen=True, kw_only=True):
     """One instance of a program.
 
     `name` is unique ("web", or "web@1"); `program` is the name in the file ("web"); `instance` is its number
@@ -316,8 +302,7 @@ class ProgramSpec:
     cgroup: CgroupLimits | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DaemonSpec:
+class DaemonSpec(Struct, frozen=True, kw_only=True):
     """The `[daemon]` and `[control]` tables."""
 
     runtime_dir: str
@@ -334,8 +319,7 @@ class DaemonSpec:
     allow: tuple[Rule, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Configuration:
+class Configuration(Struct, frozen=True, kw_only=True):
     """A whole configuration.  `programs` keeps the order of the file; its keys are instance names."""
 
     daemon: DaemonSpec

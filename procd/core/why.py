@@ -6,8 +6,9 @@ Pure: it reads the machine's records and builds frozen ones, for somebody else t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from procd.core.policy import stop_steps
 from procd.core.states import Desired, State, Trigger
@@ -24,24 +25,21 @@ if TYPE_CHECKING:
 MAX_DEPTH = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Blocker:
+class Blocker(Struct, frozen=True):
     """What a program waits for: what it has to be, and why it is not."""
 
     condition: str
     explanation: Explanation
 
 
-@dataclass(frozen=True, slots=True)
-class Next:
+class Next(Struct, frozen=True):
     """What happens to a program when its deadline passes, in words, and in how many seconds that is."""
 
     action: str
     in_s: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Explanation:
+class Explanation(Struct, frozen=True, kw_only=True):
     """One program, explained.
 
     `cause` is why it is in its state and `wish` why it is wanted as it is; `for_s` is how long it has been

@@ -6,9 +6,10 @@ Works on published transitions only, so that nothing is missed and nothing is po
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from procd.config.spec import Kind
 from procd.core import Desired, State
@@ -27,8 +28,7 @@ class Goal(Enum):
     DOWN = "down"
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(Struct, frozen=True):
     """What became of a request for one program."""
 
     name: str

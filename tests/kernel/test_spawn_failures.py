@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import errno
 import os
 import resource
@@ -15,6 +14,7 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec import structs
 
 from procd.errors import SpawnError
 from procd.process import (
@@ -195,10 +195,10 @@ CASES: dict[str, tuple[dict[str, Any], str, int]] = {
     "oom_score_adj": ({"oom_score_adj": 5000}, "oom_score_adj", errno.EINVAL),
     "cgroup": ({"cgroup": "/nowhere"}, "cgroup", errno.ENOENT),
     "ambient set": ({"capabilities": frozenset({62})}, "ambient set", errno.EINVAL),
-    "setuid -1": ({"credentials": dataclasses.replace(USER, uid=0xFFFFFFFF)}, "setuid", errno.EINVAL),
-    "setgid -1": ({"credentials": dataclasses.replace(USER, gid=-1)}, "setgid", errno.EINVAL),
+    "setuid -1": ({"credentials": structs.replace(USER, uid=0xFFFFFFFF)}, "setuid", errno.EINVAL),
+    "setgid -1": ({"credentials": structs.replace(USER, gid=-1)}, "setgid", errno.EINVAL),
     "setgroups -1": (
-        {"credentials": dataclasses.replace(USER, groups=(1, 1 << 32))},
+        {"credentials": structs.replace(USER, groups=(1, 1 << 32))},
         "setgroups",
         errno.EINVAL,
     ),
@@ -231,7 +231,7 @@ def become_nobody() -> None:
 
 
 RIGHTS: dict[str, tuple[dict[str, Any], str, int]] = {
-    "setgroups": ({"credentials": dataclasses.replace(USER, uid=1)}, "setgroups", errno.EPERM),
+    "setgroups": ({"credentials": structs.replace(USER, uid=1)}, "setgroups", errno.EPERM),
     "rlimit": ({"limits": (Limit(resource.RLIMIT_NICE, 30, 30),)}, "rlimit", errno.EPERM),
     "nice": ({"nice": -5}, "nice", errno.EACCES),
     "ioprio": ({"io_class": 1}, "ioprio", errno.EPERM),
@@ -276,7 +276,7 @@ def test_who_is_that_user_already_needs_no_rights() -> None:
 
     def attempt() -> SpawnError | None:
         become_nobody()
-        return attempt_to_start(Settings(credentials=dataclasses.replace(USER, groups=())))
+        return attempt_to_start(Settings(credentials=structs.replace(USER, groups=())))
 
     assert in_a_child(attempt) is None
 

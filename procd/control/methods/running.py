@@ -6,8 +6,9 @@ its own groups, as the kernel told them.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from procd.config.access import Right
 from procd.config.accounts import user_id

@@ -6,8 +6,9 @@ what it takes, which right it needs and what it does.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from procd.config.access import Right
 from procd.control import parameters as p
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
     from procd.control.call import Answer, Call
 
 
-@dataclass(frozen=True, slots=True)
-class Method:
+class Method(Struct, frozen=True):
     """One entry of the table."""
 
     function: Callable[[Call, dict[str, Any]], Answer | Awaitable[Answer]]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from procd.config import scheduling
 from procd.config.plan import Change, Kind, Plan, compare, key_of_field
@@ -62,19 +61,19 @@ def configuration(*programs: ProgramSpec, daemon: DaemonSpec = DAEMON) -> Config
 
 def change_of(**differences: Any) -> Change:  # noqa: ANN401 - the value of any field
     """The only change when WEB differs in these fields."""
-    (change,) = compare(configuration(WEB), configuration(dataclasses.replace(WEB, **differences))).changes
+    (change,) = compare(configuration(WEB), configuration(structs.replace(WEB, **differences))).changes
     assert change.name == "web"
     return change
 
 
 def named(name: str, **differences: Any) -> ProgramSpec:  # noqa: ANN401 - the value of any field
     """A program with this name."""
-    return dataclasses.replace(WEB, name=name, **differences)
+    return structs.replace(WEB, name=name, **differences)
 
 
 def test_nothing_changes_between_equal_configurations() -> None:
     """A reload of an unchanged file touches nothing."""
-    plan = compare(configuration(WEB), configuration(dataclasses.replace(WEB)))
+    plan = compare(configuration(WEB), configuration(structs.replace(WEB)))
     assert plan == Plan(())
     assert not plan
 
@@ -123,9 +122,9 @@ def test_what_procd_decides_changes_in_place(differences: dict[str, Any], keys: 
         ({"environment": (("A", "1"),)}, ("environment",)),
         ({"inherit": False}, ("inherit_environment",)),
         ({"credentials": None}, ("user",)),
-        ({"credentials": dataclasses.replace(ANN, uid=2)}, ("user",)),
-        ({"credentials": dataclasses.replace(ANN, gid=2)}, ("group",)),
-        ({"credentials": dataclasses.replace(ANN, gid=2, groups=())}, ("group", "supplementary_groups")),
+        ({"credentials": structs.replace(ANN, uid=2)}, ("user",)),
+        ({"credentials": structs.replace(ANN, gid=2)}, ("group",)),
+        ({"credentials": structs.replace(ANN, gid=2, groups=())}, ("group", "supplementary_groups")),
         ({"stdin": Input.PIPE}, ("stdin",)),
         ({"stdout": Output.NULL}, ("stdout",)),
         ({"stderr": Output.NULL}, ("stderr",)),
@@ -148,17 +147,17 @@ def test_what_the_process_was_started_with_needs_a_restart(
 
 def test_only_what_differs_of_scheduling_is_named() -> None:
     """It is one field, and five keys."""
-    old = dataclasses.replace(WEB, scheduling=Scheduling(nice=1, io_class=2, oom_score_adj=5))
-    new = dataclasses.replace(WEB, scheduling=Scheduling(nice=1, io_class=3))
+    old = structs.replace(WEB, scheduling=Scheduling(nice=1, io_class=2, oom_score_adj=5))
+    new = structs.replace(WEB, scheduling=Scheduling(nice=1, io_class=3))
     (change,) = compare(configuration(old), configuration(new)).changes
     assert change == Change("web", Kind.RESTART, ("io_class", "oom_score_adj"))
 
 
 def test_a_watchdog_is_told_at_the_start() -> None:
     """WATCHDOG_USEC is in the environment of the process; what else is in `health` is not."""
-    old = dataclasses.replace(WEB, health=WATCHDOG)
-    faster = dataclasses.replace(WEB, health=dataclasses.replace(WATCHDOG, watchdog_s=1.0))
-    quiet = dataclasses.replace(WEB, health=dataclasses.replace(WATCHDOG, restart=False))
+    old = structs.replace(WEB, health=WATCHDOG)
+    faster = structs.replace(WEB, health=structs.replace(WATCHDOG, watchdog_s=1.0))
+    quiet = structs.replace(WEB, health=structs.replace(WATCHDOG, restart=False))
     kinds = [
         [change.kind for change in compare(configuration(old), configuration(new)).changes]
         for new in (faster, quiet, WEB)
@@ -171,13 +170,13 @@ def test_a_program_follows_its_sockets() -> None:
     old = Configuration(
         daemon=DAEMON,
         programs={
-            "web": dataclasses.replace(WEB, sockets=("http",)),
+            "web": structs.replace(WEB, sockets=("http",)),
             "api": named("api", sockets=("api", "http"), autostart=False),
             "db": named("db", sockets=("db",)),
         },
         sockets={name: SocketSpec(name=name, host="::1", port=80) for name in ("http", "api", "db")},
     )
-    new = dataclasses.replace(
+    new = structs.replace(
         old,
         programs=old.programs | {"api": named("api", sockets=("api", "http"))},
         sockets=old.sockets | {"http": SocketSpec(name="http", host="::1", port=81)},
@@ -186,7 +185,7 @@ def test_a_program_follows_its_sockets() -> None:
         Change("web", Kind.RESTART, ("sockets",)),
         Change("api", Kind.RESTART, ("autostart", "sockets")),
     )
-    assert not compare(new, dataclasses.replace(new, sockets=dict(new.sockets)))
+    assert not compare(new, structs.replace(new, sockets=dict(new.sockets)))
 
 
 def test_programs_come_and_go_in_a_fixed_order() -> None:
@@ -196,7 +195,7 @@ def test_programs_come_and_go_in_a_fixed_order() -> None:
         named("e"),
         named("d", umask=0),
         named("b", autostart=False),
-        daemon=dataclasses.replace(DAEMON, log_dir="/x"),
+        daemon=structs.replace(DAEMON, log_dir="/x"),
     )
     assert compare(old, new).changes == (
         Change("[daemon]", Kind.DAEMON, ("log_dir",)),
@@ -230,7 +229,7 @@ def test_the_order_of_programs_is_no_difference() -> None:
 )
 def test_procds_own_keys_are_named_by_table(differences: dict[str, Any], changes: tuple[Change, ...]) -> None:
     """The names of the tables are no names of programs."""
-    new = configuration(daemon=dataclasses.replace(DAEMON, **differences))
+    new = configuration(daemon=structs.replace(DAEMON, **differences))
     assert compare(configuration(), new).changes == changes
 
 
@@ -244,12 +243,12 @@ def test_only_the_difference_in_instances_changes(site: Site) -> None:
 
 def test_every_key_of_the_schema_is_one_of_a_spec() -> None:
     """A key that is added to the schema and forgotten in the spec would be accepted and do nothing."""
-    fields_of_program = {key_of_field(field.name) for field in fields(ProgramSpec)}
+    fields_of_program = {key_of_field(field) for field in ProgramSpec.__struct_fields__}
     by_other_fields = {"shell", "instances", "environment_files", "user", "group", "supplementary_groups"}
     by_other_fields |= set(scheduling.KEYS)
     keys = {key.name.partition(".")[0] for key in keys_of(ProgramTable)}
     assert keys - by_other_fields <= fields_of_program
-    fields_of_daemon = {key_of_field(field.name) for field in fields(DaemonSpec)}
+    fields_of_daemon = {key_of_field(field) for field in DaemonSpec.__struct_fields__}
     keys = {key.name.partition(".")[0] for table in (DaemonTable, ControlTable) for key in keys_of(table)}
     assert keys - {"include"} == fields_of_daemon
 
@@ -260,7 +259,7 @@ PROGRAMS = st.lists(
         st.sampled_from("abcd"),
         umask=st.sampled_from([0, 1]),
         autostart=st.booleans(),
-        credentials=st.sampled_from([None, ANN, dataclasses.replace(ANN, groups=())]),
+        credentials=st.sampled_from([None, ANN, structs.replace(ANN, groups=())]),
     )
 ).map(lambda programs: configuration(*programs))
 

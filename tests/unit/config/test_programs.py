@@ -185,8 +185,7 @@ class TestUsers:
     ("keys", "key", "what", "remedy"),
     [
         ('restart = "on-falure"', "restart", 'is not "always" or "never" or "on-failure"', "'on-failure'"),
-        ('stdout = "stdout"', "stdout", 'is not "log" or "null"', ""),
-        ('stderr = "journal"', "stderr", "is not", ""),
+        ('stdout = "stdout"', "stdout", 'is not "journal" or "log" or "null"', ""),
         ("autostart = 1", "autostart", "1 is not true or false", ""),
         ('autostart = "true"', "autostart", '"true" is not true or false', "write true without quotes"),
         ("description = 5", "description", "5 is not a string", 'put it in quotes: "5"'),

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
+from msgspec import to_builtins
 
 from procd.config.spec import Check, CheckKind, Health, Hooks, Restart, StartLimit, StopStep
 from procd.core import CheckFailed, Desired, Exit, Hook, Remove, SpawnFailed, State
@@ -185,7 +184,7 @@ def test_what_follows_when_something_that_does_not_die_is_gone_is_told() -> None
 def test_an_explanation_is_easily_a_dict_and_a_stranger_has_none() -> None:
     """Frozen records of plain things."""
     world = World(spec("db"), spec(needs=["db"]))
-    told = dataclasses.asdict(why(world))
+    told = to_builtins(why(world))
     assert told["waits_for"][0]["explanation"]["name"] == "db"
     with pytest.raises(KeyError):
         why(world, "ghost")
