@@ -13,7 +13,7 @@ from tests.system.daemon import BOUND_S
 
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 DETACH = b"\x10\x11"
 
@@ -24,7 +24,14 @@ class Person:
     Their screen is read whenever something is waited for.
     """
 
-    def __init__(self, command: Sequence[str], *, rows: int = 24, columns: int = 80) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        rows: int = 24,
+        columns: int = 80,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self._ours, self._theirs = os.openpty()
         os.set_blocking(self._ours, False)
         termios.tcsetwinsize(self._theirs, (rows, columns))
@@ -32,6 +39,7 @@ class Person:
         self.seen = b""
         self._process = subprocess.Popen(
             command, stdin=self._theirs, stdout=self._theirs, stderr=self._theirs, start_new_session=True,
+            env={**os.environ, **(environment or {})},
             preexec_fn=self._take_terminal,  # noqa: PLW1509 - there is one thread
         )  # fmt: skip
 

@@ -8,12 +8,14 @@ import os
 import signal
 import subprocess
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.system.daemon import BOUND_S, PROCCTL, Daemon, marked, until
 from tests.system.person import DETACH, Person
+from tests.system.ssh import SSHD, Sshd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -320,3 +322,26 @@ def test_send_types_at_a_terminal(shared: Daemon) -> None:
     before = shared.process("echo")
     assert shared.does("send", "echo", "x", "--eof") == "2 bytes accepted\n"
     until(lambda: shared.record("echo")["pid"] not in {None, before})
+
+
+@pytest.mark.skipif(SSHD is None, reason="there is no sshd here (Debian: openssh-server)")
+def test_it_works_over_ssh(shared: Daemon, tmp_path: Path) -> None:
+    """Keys, the size and its changes, the keys to detach, and an ssh that is killed."""
+    sshd = Sshd(tmp_path)
+    sshd.add_host("there", SetEnv=f"PROCD_SOCKET={shared.socket}")
+    with sshd.running():
+        for way in ("detached", "killed"):
+            command = [*PROCCTL, "-H", "there", "attach", "sizes"]
+            with Person(command, rows=44, columns=66, environment=sshd.environment) as person:
+                person.sees(b"44 66\r\n")
+                person.resizes(45, 67)
+                person.sees(b"45 67\r\n")
+                person.until(lambda person=person: person.is_raw)
+                if way == "detached":
+                    person.types(DETACH)
+                    assert person.ends() == 0
+                else:
+                    (ssh,) = Path(f"/proc/{person.pid}/task/{person.pid}/children").read_text().split()
+                    os.kill(int(ssh), signal.SIGKILL)
+                    assert person.ends() == 6
+                assert person.modes() == person.before
