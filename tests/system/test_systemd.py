@@ -136,6 +136,27 @@ def test_its_log_is_in_the_journal(system: Machine) -> None:
     assert (system.root / "var/log/procd/quiet.log").exists()
 
 
+def test_output_that_goes_to_the_journal_is_found_under_the_name_of_its_program(system: Machine) -> None:
+    """With its own PID, the unit, and the priority that a line asks for."""
+    script = "echo '<3>this went wrong'; echo hello from stderr >&2; exec sleep 1000"
+    configure(
+        system,
+        f"{HEAD}\n[programs.speaker]\nshell = true\nstdout = 'journal'\ncommand = {json.dumps(script)}\n",
+    )
+    system.does("systemctl", "start", "procd")
+    number = pid(system, "speaker")
+
+    def lines() -> dict[str, dict[str, str]]:
+        said = system.does("journalctl", "--identifier=speaker", "--output=json").splitlines()
+        return {entry["MESSAGE"]: entry for entry in map(json.loads, said)}
+
+    until(lambda: len(lines()) == 2, "both lines in the journal")
+    wrong, other = lines()["this went wrong"], lines()["hello from stderr"]
+    assert (wrong["PRIORITY"], other["PRIORITY"]) == ("3", "6")
+    assert wrong["_PID"] == other["_PID"] == str(number)
+    assert wrong["_SYSTEMD_UNIT"] == "procd.service"
+
+
 def test_reload_applies_the_difference(system: Machine) -> None:
     """It returns when it is done; the daemon and the other programs keep their processes."""
     system.does("systemctl", "start", "procd")
