@@ -7,6 +7,7 @@ it plans, the runtime acts.
 from __future__ import annotations
 
 from enum import Enum
+from functools import cache
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -18,6 +19,7 @@ from procd.config.spec import DaemonSpec, ProgramSpec, Scheduling
 
 if TYPE_CHECKING:
     from procd.config.spec import Configuration, Credentials
+    from procd.config.table import Table
 
 
 class Kind(Enum):
@@ -67,7 +69,8 @@ def compare(old: Configuration, new: Configuration) -> Plan:
         keys = () if before is spec or before == spec else _differing_keys(before, spec)
         has_other_sockets = _has_other_sockets(spec, old, new)
         if keys or has_other_sockets:
-            in_place = not has_other_sockets and _IN_PLACE.issuperset(keys) and not _is_told_of(before, spec)
+            taken = _taken_in_place(ProgramTable).issuperset(keys) and not _is_told_of(before, spec)
+            in_place = taken and not has_other_sockets
             keys = _in_order({*keys, "sockets"}) if has_other_sockets else keys
             changes.append(Change(name, Kind.UPDATE if in_place else Kind.RESTART, keys))
     return Plan(tuple(changes))
@@ -83,10 +86,11 @@ def _is_told_of(old: ProgramSpec, new: ProgramSpec) -> bool:
     return (old.health.watchdog_s if old.health else 0.0) != (new.health.watchdog_s if new.health else 0.0)
 
 
-_IN_PLACE = frozenset(key.name.partition(".")[0] for key in keys_of(ProgramTable) if key.in_place)
+@cache
+def _taken_in_place(table: type[Table]) -> frozenset[str]:
+    """Which keys can be changed while they are in use; it takes some ms, and so waits until somebody asks."""
+    return frozenset(key.name.partition(".")[0] for key in keys_of(table) if key.in_place)
 
-_IN_FORCE_AT_ONCE = frozenset(key.name.partition(".")[0] for key in keys_of(ControlTable) if key.in_place)
-"""Keys of procd's own tables that a reload changes."""
 
 _RENAMED = {
     "kind": "type",
@@ -160,8 +164,8 @@ def _daemon_changes(old: DaemonSpec, new: DaemonSpec) -> list[Change]:
     daemon = tuple(key for key in keys if key not in _CONTROL_KEYS)
     changes = []
     for name, differing in (("[daemon]", daemon), ("[control]", control)):
-        at_once = tuple(key for key in differing if key in _IN_FORCE_AT_ONCE)
-        later = tuple(key for key in differing if key not in _IN_FORCE_AT_ONCE)
+        at_once = tuple(key for key in differing if key in _taken_in_place(ControlTable))
+        later = tuple(key for key in differing if key not in _taken_in_place(ControlTable))
         changes += [Change(name, Kind.UPDATE, at_once)] if at_once else []
         changes += [Change(name, Kind.DAEMON, later)] if later else []
     return changes
