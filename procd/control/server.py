@@ -38,6 +38,8 @@ RESERVED_CONNECTIONS = 64
 #: Connections at once of any other user, so that eight are needed to take what all of them may have.
 MAX_CONNECTIONS_PER_UID = 256
 
+_ENDED = ShuttingDown("procd has ended")
+
 
 class ControlServer:
     """Listens on the control socket and keeps its connections."""
@@ -45,6 +47,8 @@ class ControlServer:
     def __init__(self, daemon: Daemon) -> None:
         self._daemon = daemon
         self._connections: set[Connection] = set()
+        #: Those of them that have a transport already.
+        self._talking: set[Connection] = set()
         self._by_uid: Counter[int] = Counter()
         self._arrivals: set[asyncio.Task[object]] = set()
         self._loop: asyncio.AbstractEventLoop
@@ -126,11 +130,17 @@ class ControlServer:
 
     def opened(self, connection: Connection, fd: int) -> None:
         """Take note of a connection that can be talked to."""
-        self._hang_ups.watch(fd, connection.hung_up)
+        self._talking.add(connection)
+        if self._listener is None:
+            # It came as we left.
+            connection.finish(_ENDED)
+        else:
+            self._hang_ups.watch(fd, connection.hung_up)
 
     def closed(self, connection: Connection, fd: int) -> None:
         """Forget a connection, whose socket is still open."""
         self._connections.discard(connection)
+        self._talking.discard(connection)
         uid = connection.peer.uid
         self._by_uid[uid] -= 1
         if not self._by_uid[uid]:
@@ -149,8 +159,8 @@ class ControlServer:
         if self._file is not None:
             self._file.close()
         self.audit.close()
-        for connection in tuple(self._connections):
-            connection.finish(ShuttingDown("procd has ended"))
+        for connection in tuple(self._talking):
+            connection.finish(_ENDED)
 
 
 def _turn_away(connected: socket.socket, reason: Refusal) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import stat
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 from procd.control import ControlServer, server
 from procd.wire import Notification
-from tests.kernel.children import in_loop, open_descriptors
+from tests.kernel.children import in_loop, open_descriptors, until
 from tests.world import Client, World
 
 
@@ -85,3 +86,18 @@ async def test_the_socket_is_closed_in_children(tmp_path: Path) -> None:
         assert world._server._listener is not None
         assert not world._server._listener.socket.get_inheritable()
         assert Path(world.socket).exists()  # noqa: ASYNC240
+
+
+@in_loop
+async def test_a_connection_that_comes_as_procd_ends_is_told(tmp_path: Path) -> None:
+    """It was accepted, and has no transport yet: nobody is left without a word."""
+    async with World(tmp_path) as world:
+        with socket.socket(socket.AF_UNIX) as connecting:
+            connecting.connect(world.socket)
+            assert world._server._listener is not None
+            world._server._listener.drain()
+            world._server.close()
+            connecting.setblocking(False)
+            said = await asyncio.get_running_loop().sock_recv(connecting, 65536)
+            assert b"SHUTTING_DOWN" in said
+            await until(lambda: not world._server._connections)
