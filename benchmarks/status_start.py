@@ -89,7 +89,8 @@ def _supervisord(place: Path, supervisord: Path) -> Iterator[None]:
         "[rpcinterface:supervisor]\n",
         "supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface\n",
     ]
-    configuration += [f"[program:p{n}]\ncommand=sleep infinity\nstartsecs=0\nstdout_logfile=NONE\n" for n in range(PROGRAMS)]
+    options = "command=sleep infinity\nstartsecs=0\nstdout_logfile=NONE\n"
+    configuration += [f"[program:p{n}]\n{options}" for n in range(PROGRAMS)]
     path = place / "supervisord.conf"
     path.write_text("".join(configuration))
     wait = [supervisord.with_name("supervisorctl"), "-c", path, "status"]
