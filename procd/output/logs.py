@@ -171,12 +171,16 @@ class Logs:
         self._tell(slot)
         return True
 
-    def write(self, key: StreamKey, data: bytes) -> None:
-        """Append whole lines to a log as if a program had written them; nothing if it is not kept."""
+    def write(self, key: StreamKey, data: bytes) -> bool:
+        """Append whole lines to a log as if a program had written them.
+
+        Returns whether they were taken: not if it is not kept, or too many wait for a logger that is stuck.
+        """
         slot = self._slots.get(key)
-        if slot is not None:
-            slot.write(data)
-            self._tell(slot)
+        if slot is None or not slot.write(data):
+            return False
+        self._tell(slot)
+        return True
 
     def forget(self, program: str) -> None:
         """Close the logs of a program that was removed, after what is left in its pipes."""

@@ -129,10 +129,12 @@ class Slot:
             pipe.detached = True
         return bool(found)
 
-    def write(self, data: bytes) -> None:
-        """Append lines of our own; without a logger that listens, only so many."""
-        if len(self._writes) < MOST_WRITES:
-            self._writes.append(data)
+    def write(self, data: bytes) -> bool:
+        """Append lines of our own; returns whether they were taken: for a logger that is stuck, only so many."""
+        if len(self._writes) >= MOST_WRITES:
+            return False
+        self._writes.append(data)
+        return True
 
     def end(self, pipe: HeldPipe) -> None:
         """Let go of a pipe: all of it was moved."""
