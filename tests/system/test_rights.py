@@ -275,7 +275,7 @@ def test_reasons_and_causes_name_nobody_who_may_not_be_seen(daemon: Daemon) -> N
         root.ask("start", programs=["web"], wait=False)
         daemon.until_state("web", "RUNNING")
         _, _ = root.ask("stop", programs=["secretbase"], wait=False)
-        for method in ("status", "why", "wait", "metrics", "start", "stop", "restart", "logs"):
+        for method in ("status", "why", "wait", "metrics", "start", "stop", "restart"):
             params = asked_with(method, "web")
             if method in {"start", "stop", "restart"}:
                 params["wait"] = True
