@@ -130,7 +130,7 @@ class Slot:
         return bool(found)
 
     def write(self, data: bytes) -> bool:
-        """Append lines of our own; returns whether they were taken: for a logger that is stuck, only so many."""
+        """Append lines of our own; returns whether they were taken: of a stuck logger only so many wait."""
         if len(self._writes) >= MOST_WRITES:
             return False
         self._writes.append(data)
