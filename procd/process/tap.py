@@ -20,13 +20,12 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-#: Moves in one turn.  A terminal gives some 4 KiB at a time, so a flood has about 64 KiB a turn, as pipes have.
-TURN_MOVES = 16
-#: A terminal that was ready so often in a row, each time so soon after the last, is busy: it is looked at by
-#: the clock, so long after each look.  It gathers up to 64 KiB meanwhile, and a flood costs a few wake-ups
-#: instead of one for every line; what comes when all is quiet is not delayed.
+#: A terminal that was ready so often in a row, each time so soon after the last, with less than this each time,
+#: is looked at by the clock, so long after each look: a flood of lines costs some wake-ups instead of one for
+#: each line, and what comes when all is quiet is not delayed.
 HOT_TIMES = 4
 HOT_S = 0.002
+LITTLE_BYTES = 2048
 PAUSE_S = 0.001
 #: Moves after which all is out that a terminal can hold (64 KiB and a page): what comes then is new.
 DRAIN_MOVES = 64
@@ -80,23 +79,27 @@ class Tap:
         return self._terminal < 0
 
     def _turn(self) -> None:
+        """Move once.
+
+        Not more: the kernel gives some 4 KiB, and whoever asks it for the next before it is ready waits in
+        the system call for a thread of the kernel.
+        """
         now, busy = self._loop.time(), self._pause is not None
         self._heat = self._heat + 1 if now - self._last < HOT_S else 0
         self._last = now
-        moves = 0
         try:
-            while moves < TURN_MOVES:
-                self._move()
-                moves += 1
+            moved = self._move()
         except BlockingIOError:
             if not _has_room(self._pipe):
                 self._wait_for_room()
                 return
+            moved = 0
         except OSError as error:
             self._end(error)
             return
-        if moves == TURN_MOVES or (moves and (busy or self._heat >= HOT_TIMES)):
-            self._look_later()
+        if 0 < moved < LITTLE_BYTES and (busy or self._heat >= HOT_TIMES):
+            self._rest()
+            self._pause = self._loop.call_later(PAUSE_S, self._turn)
         elif busy:
             self._go_on()
 
@@ -104,12 +107,11 @@ class Tap:
         self._rest()
         self._loop.add_writer(self._pipe, self._go_on)
 
-    def _look_later(self) -> None:
-        self._rest()
-        self._pause = self._loop.call_later(PAUSE_S, self._turn)
+    def _move(self) -> int:
+        """Move some bytes; returns how many.
 
-    def _move(self) -> None:
-        """Move some bytes; raises BlockingIOError when there are none, or no room, and OSError at the end."""
+        Raises BlockingIOError when there are none, or no room, and OSError at the end.
+        """
         if self._splices:
             try:
                 moved = os.splice(self._terminal, self._pipe, 1 << 16)
@@ -120,14 +122,14 @@ class Tap:
             else:
                 if not moved:
                     raise OSError(errno.EIO, os.strerror(errno.EIO))
-                return
+                return moved
         if not _has_room(self._pipe):
             raise BlockingIOError
         data = os.read(self._terminal, _PAGE)
         if not data:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         # We are the only one who writes, there is room for a page, and so it takes all of it.
-        os.write(self._pipe, data)
+        return os.write(self._pipe, data)
 
     def _reader_left(self) -> None:
         self._end(BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)))
