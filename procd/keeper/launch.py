@@ -1,0 +1,27 @@
+"""The command line that becomes the keeper."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+def command(children: Mapping[str, Sequence[str]], **seconds: float) -> list[str]:
+    """The argv of a keeper of these commands by name, the first being the supervisor; and of `Pace`'s seconds.
+
+    To be executed by a process that is a subreaper already (PR_SET_CHILD_SUBREAPER stays through execve(2)):
+    the keeper cannot become one by itself, because ctypes would be a sixth of its memory.
+
+    `-I` and `-S`: no environment variable and no installed package changes what runs, and it starts faster.
+    """
+    argv = [sys.executable, "-I", "-S", str(Path(__file__).resolve().parent / "__main__.py")]
+    argv += [f"{name}={value}" for name, value in seconds.items()]
+    for name, its_argv in children.items():
+        if not name.isidentifier() or "--" in its_argv:
+            raise ValueError(f"cannot be told to the keeper: {name} {its_argv}")
+        argv += ["--", name, *its_argv]
+    return argv

@@ -1,0 +1,74 @@
+"""What the keeper decides, without a process."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from procd.keeper import keeper as keepers
+from procd.keeper.child import Child
+from procd.keeper.keeper import Keeper
+from procd.keeper.messages import EXIT
+from procd.keeper.outside import Outside
+from procd.keeper.pace import Pace
+from procd.keeper.table import Room
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def keeper() -> Iterator[Keeper]:
+    """One that has started nothing."""
+    made = Keeper([Child("supervisor", ["true"], Room(10))], Outside({}), Pace(), ())
+    yield made
+    made._epoll.close()
+    made._woken.close()
+    made._waker.close()
+
+
+def test_of_too_many_ends_the_oldest_are_given_up_and_counted(
+    keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the init of a container whose supervisor cannot start, it sees ends without end."""
+    monkeypatch.setattr(keepers, "MOST_EXITS", 3)
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    for pid in range(1, 6):
+        keeper._remember_exit(pid, pid << 8, 1000 + pid, usage)
+    table = keeper.first.table
+    assert list(table) == [b"exit:3", b"exit:4", b"exit:5"]
+    ends = [EXIT.unpack((table.get(key) or (b"", ()))[0][1:])[:2] for key in table]
+    assert ends == [(3, 768), (4, 1024), (5, 1280)]
+    assert keeper.exits_lost == 2
+    table.drop(b"exit:4")
+    keeper._remember_exit(6, 0, 0, usage)
+    keeper._remember_exit(7, 0, 0, usage)
+    assert keeper.exits_lost == 3
+
+
+def test_an_error_of_its_own_is_said_and_survived(keeper: Keeper, capfd: pytest.CaptureFixture[str]) -> None:
+    """And whoever may have died meanwhile is looked for."""
+
+    def fails() -> bool:
+        raise RuntimeError("impossible")
+
+    assert keeper._guarded(fails) is False
+    assert signal.SIGCHLD in keeper._noted
+    # Standard error is a file here, which somebody else writes.
+    pid, _ = os.waitpid(-1, 0)
+    assert keeper.outside.reaped(pid)
+    assert "RuntimeError: impossible; at keeper.py:" in capfd.readouterr().err
+
+
+def test_seconds_are_taken_from_arguments() -> None:
+    """What is not understood is refused."""
+    pace = Pace()
+    pace.take(["beat=2.5", "grace=1"])
+    assert (pace.beat_s, pace.grace_s, pace.patience_s) == (2.5, 1.0, 10.0)
+    for wrong in ("beats=1", "beat=soon", "beat"):
+        with pytest.raises(ValueError, match=r"is none of|could not convert"):
+            pace.take([wrong])
