@@ -23,7 +23,7 @@ from procd.output.board import Board
 from procd.output.channel import Channel, Parcel
 from procd.output.logger.pipe import unread_bytes
 from procd.output.questions import Questions
-from procd.output.slot import HeldPipe
+from procd.output.slot import HeldPipe, settings
 from procd.output.slots import Slots
 from procd.output.streams import STREAMS, StreamKey
 
@@ -67,8 +67,9 @@ class Logs:
         self._channel = Channel(loop, start, self)
         self._questions = Questions(self._slots.__contains__, self._channel.flush)
         self._watchers: dict[StreamKey, list[Watcher]] = {}
-        #: What tells those who watch a log that is being forgotten, and when it does so at the latest.
-        self._leaving: dict[Slot, tuple[Callable[[], None], asyncio.TimerHandle]] = {}
+        #: What tells those who watch a log that is being forgotten, when it does so at the latest, and what was
+        #: dropped of that log before.
+        self._leaving: dict[Slot, tuple[Callable[[], None], asyncio.TimerHandle, int]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._last_pipe = 0
         self._greeted = self._closing = self._close_told = False
@@ -106,7 +107,7 @@ class Logs:
 
         `program` and `instance` stand in its lines, where it has a format.
         """
-        said = _said(key, spec, program, instance)
+        said = settings(key, spec, program, instance)
         slot = self._slots.get(key)
         if slot is None:
             slot = self._slots.add(key, said)
@@ -153,9 +154,13 @@ class Logs:
         self._last_pipe += 1
         lost = slot.attach(HeldPipe(self._last_pipe, read_end, pid, begun))
         if lost:
-            log.error("output lost", program=key.program, path=slot.path, bytes=lost, reason=_NO_ANSWER)
-            self.on_note("output lost", key.program, stream=key.stream, path=slot.path, bytes=lost)
+            self._note_loss(slot, lost, _NO_ANSWER)
         self._tell(slot)
+
+    def _note_loss(self, slot: Slot, lost: int, reason: str) -> None:
+        key = slot.key
+        log.error("output lost", program=key.program, path=slot.path, bytes=lost, reason=reason)
+        self.on_note("output lost", key.program, stream=key.stream, path=slot.path, bytes=lost, reason=reason)
 
     def finish(self, program: str) -> None:
         """Who wrote to a program's pipes is dead: what is in them now stands before what comes next."""
@@ -194,7 +199,8 @@ class Logs:
         if slot is None:
             tell()
             return
-        self._leaving[slot] = (tell, self._loop.call_later(LAST_WORDS_S, tell))
+        latest = self._loop.call_later(LAST_WORDS_S, tell)
+        self._leaving[slot] = (tell, latest, self._board.dropped(slot.number))
         self._tell(slot)
 
     # What can be asked
@@ -279,22 +285,23 @@ class Logs:
         """
         if not self._channel.is_open:
             return
+        dropped = self._slots.dropped()
         self._closing = True
         self._channel.on_last_end = self._ended.set
         self._channel.flush()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._ended.wait()
-        left = sum(unread_bytes(pipe.fd) for pipe in self._slots.pipes())
         if not self._ended.is_set():
+            left = sum(unread_bytes(pipe.fd) for pipe in self._slots.pipes())
             log.error("logger has not ended in time, and is left alone", pid=self.pid, bytes_in_pipes=left)
-        elif left:
-            log.error("output lost", bytes=left, reason="the logs could not be written")
+        elif (lost := self._slots.dropped() - dropped) > 0:
+            log.error("output lost", bytes=lost, reason="logs could not be written when procd ended")
 
     def release(self) -> None:
         """Let go of everything."""
         self._channel.release()
-        for _, timer in self._leaving.values():
+        for _, timer, _ in self._leaving.values():
             timer.cancel()
         for task in self._tasks:
             task.cancel()
@@ -374,9 +381,13 @@ class Logs:
             self.on_note("log well", key.program, stream=key.stream, path=slot.path, dropped=dropped)
 
     def _hear_forgotten(self, number: int) -> None:
-        tell, timer = self._leaving.pop(self._slots.free(number))
+        slot = self._slots.free(number)
+        tell, timer, dropped = self._leaving.pop(slot)
         timer.cancel()
         tell()
+        lost = self._board.dropped(number) - dropped
+        if lost > 0:
+            self._note_loss(slot, lost, "its log could not be written when it was closed")
 
     def _hear_closed(self) -> None:
         self._channel.is_last = True
@@ -392,22 +403,6 @@ def _tell_over(watchers: list[Watcher], reason: str) -> None:
     watchers.clear()
     for watcher in told:
         watcher.over(reason)
-
-
-def _said(key: StreamKey, spec: LogSpec, program: str | None, instance: int | None) -> dict[str, Any]:
-    """What OPEN says."""
-    return {
-        "program": key.program if program is None else program,
-        "instance": str(instance or 0),
-        "stream": key.stream,
-        "path": spec.path,
-        "max_size": spec.max_size,
-        "keep": spec.keep,
-        "max_age_s": spec.max_age_s,
-        "compress": spec.compress,
-        "format": spec.format.value,
-        "on_error": spec.on_error.value,
-    }
 
 
 def _nothing(*_: object, **__: object) -> None:

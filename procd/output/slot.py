@@ -18,6 +18,7 @@ from procd.output.logger.pipe import unread_bytes
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from procd.config.spec import LogSpec
     from procd.output.streams import StreamKey
 
 #: Pipes of a log that wait to be handed over.  Only a logger that does not listen lets them become many, with a
@@ -209,3 +210,19 @@ class Slot:
 
     def _forget_sent(self) -> None:
         self._forget_told = True
+
+
+def settings(key: StreamKey, spec: LogSpec, program: str | None, instance: int | None) -> dict[str, Any]:
+    """What OPEN says."""
+    return {
+        "program": key.program if program is None else program,
+        "instance": str(instance or 0),
+        "stream": key.stream,
+        "path": spec.path,
+        "max_size": spec.max_size,
+        "keep": spec.keep,
+        "max_age_s": spec.max_age_s,
+        "compress": spec.compress,
+        "format": spec.format.value,
+        "on_error": spec.on_error.value,
+    }

@@ -52,6 +52,10 @@ class Slots:
             return None
         return next(((slot, pipe) for pipe in slot.pipes if pipe.number == pipe_number), None)
 
+    def dropped(self) -> int:
+        """How many bytes are in no log, of all that there are."""
+        return sum(map(self._board.dropped, self._by_number))
+
     def pipes(self) -> Iterator[HeldPipe]:
         """All pipes that are held."""
         for slot in self._by_number.values():

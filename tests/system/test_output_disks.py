@@ -271,6 +271,35 @@ def test_output_that_finds_no_room_waits_if_it_is_told_to(
 
 
 @needs_root
+@pytest.mark.parametrize("removed", [True, False], ids=["removed", "procd ends"])
+def test_what_waits_for_room_when_nobody_can_wait_any_more_is_counted(
+    make_daemon: Callable[..., Daemon], small_disk: Disk, *, removed: bool
+) -> None:
+    """The program is removed, or procd ends, before there is room: the loss is in procd's own log."""
+    lines = 400_000
+    program = (
+        f"[programs.full]\nrestart = 'never'\nlog.max_size = 0\nlog.on_error = 'block'\n"
+        f"command = {python('counts.py', lines, 500)}\n"
+    )
+    daemon = make_daemon(program, head=head_on(small_disk)).start()
+    until(lambda: daemon.record("full")["reason"] == "log: No space left on device")
+    log = small_disk.place / "log/full.log"
+    held = log.stat().st_size
+    if removed:
+        daemon.write("")
+        daemon.does("reload")
+        until(lambda: "full" not in daemon.records())
+        until(lambda: "output lost" in daemon.said.read_text())
+    assert daemon.stop() == 0
+    line = next(line for line in daemon.said.read_text().splitlines() if "output lost" in line)
+    lost = int(line.partition("bytes=")[2].split()[0])
+    # The program was ended while it waited with some of it.
+    assert 0 < lost <= 11 * lines - held
+    assert log.stat().st_size == held
+    assert numbers(lines).startswith(log.read_bytes())
+
+
+@needs_root
 def test_a_log_on_a_disk_that_is_read_only_at_first(
     make_daemon: Callable[..., Daemon], small_disk: Disk
 ) -> None:

@@ -406,6 +406,31 @@ async def test_a_program_that_comes_back_has_another_log() -> None:
 
 
 @in_loop
+async def test_what_could_not_be_written_at_the_end_is_a_loss_that_is_known() -> None:
+    """Of a log that is closed because its program was removed, and of all when procd ends."""
+    async with kept() as here:
+        here.open(WEB, SPEC)
+        here.open(OTHER, SPEC)
+        here.logger.hear()
+        here.logger.board.count(1, dropped=5)
+        here.forget("web")
+        here.logger.board.count(1, dropped=7)
+        with capture_logs() as logged:
+            here.logger.say(messages.FORGOTTEN, 1)
+            await until(lambda: here.noted)
+            closing = asyncio.create_task(here.close(BOUND_S))
+            await here.logger.until_heard(messages.FORGET, messages.CLOSE)
+            here.logger.board.count(2, dropped=9)
+            here.logger.say(messages.CLOSED)
+            here.logger.end("exited with status 0")
+            await closing
+        assert [(line["event"], line["bytes"]) for line in logged] == [("output lost", 7), ("output lost", 9)]
+        assert [(kind, program, facts["bytes"]) for kind, program, facts in here.noted] == [
+            ("output lost", "web", 7)
+        ]
+
+
+@in_loop
 async def test_the_end_waits_for_the_logger_but_not_for_ever() -> None:
     """It is told to end when everything else was said; bytes that stay in pipes are counted."""
     async with kept() as here:
