@@ -190,7 +190,7 @@ async def test_a_log_that_is_not_kept_is_refused_with_where_it_is(tmp_path: Path
         assert refusal["code"] == "WRONG_STATE"
         assert "ask for that" in refusal["hint"]
         refusal = await client.refusal("logs", program="none")
-        assert refusal["hint"] == 'give it `stdout = "log"`'
+        assert 'give it `stdout = "log"`' in refusal["hint"]
         refusal = await client.refusal("logs", program="merged", lines=1, offset=1)
         assert refusal["code"] == "BAD_REQUEST"
         world.log_of("merged").mkdir()

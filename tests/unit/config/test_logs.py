@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from procd.config.spec import LogSpec
+from procd.config.spec import LogSpec, Output
 
 if TYPE_CHECKING:
     from tests.unit.config.conftest import Site
@@ -25,6 +25,9 @@ class TestLogs:
             ('stderr = "null"', "LOGS/web.log", None),
             ('stdout = "null"', None, None),
             ('stdout = "null"\nstderr = "log"', None, "LOGS/web.err.log"),
+            ('stdout = "journal"', None, None),
+            ('stderr = "journal"', "LOGS/web.log", None),
+            ('stdout = "journal"\nstderr = "log"', None, "LOGS/web.err.log"),
             ('stderr = "log"\nlog.path = "/x/a.log"', "/x/a.log", "/x/a.err.log"),
             ('stderr = "log"\nlog.path = "/x/a"', "/x/a", "/x/a.err"),
             ('stderr = "log"\nlog.path = "/dev/stdout"', "/dev/stdout", "/dev/stdout"),
@@ -38,6 +41,14 @@ class TestLogs:
         logs = "/home/ann/.local/state/procd/log"
         assert spec.stdout_log == (stdout and LogSpec(stdout.replace("LOGS", logs)))
         assert spec.stderr_log == (stderr and LogSpec(stderr.replace("LOGS", logs)))
+
+    def test_the_journal_is_no_log_that_can_be_looked_at(self, site: Site) -> None:
+        """Each stream goes where it is told to; `ready.log` needs a file."""
+        spec = site.program('stdout = "journal"\nstderr = "journal"')
+        assert (spec.stdout, spec.stderr) == (Output.JOURNAL, Output.JOURNAL)
+        problem = site.problem(WEB + 'stdout = "journal"\nready.log = "up"\n')
+        assert problem.what == "the program has no log to look at"
+        assert "terminal" in site.problem(WEB + 'stdout = "journal"\nterminal = true\n').what
 
     def test_two_programs_on_one_file_are_refused_naming_both(self, site: Site) -> None:
         """However the two paths are written."""
