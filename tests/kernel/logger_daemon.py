@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import os
@@ -57,6 +58,7 @@ class FakeDaemon:
         self.heard: list[list[Any]] = []
         #: All reasons of trouble.
         self.troubles: list[str] = []
+        self._free = False
         self._next_pipe = 1
         self._token = 0
         self.start()
@@ -185,6 +187,13 @@ class FakeDaemon:
         self.channel.close()
         self.start()
 
+    @staticmethod
+    def reap_orphans() -> None:
+        """Reap what killed loggers have left to us."""
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                os.waitpid(-1, 0)
+
     def close(self) -> None:
         """End the logger, and let go of everything."""
         self.say([messages.CLOSE])
@@ -193,7 +202,10 @@ class FakeDaemon:
         self.free()
 
     def free(self) -> None:
-        """Let go of everything, the logger having ended or not."""
+        """Let go of everything, the logger having ended or not; a second time there is nothing to do."""
+        if self._free:
+            return
+        self._free = True
         self.channel.close()
         if self.ended() is None:
             os.kill(self.pid, signal.SIGKILL)

@@ -113,7 +113,10 @@ class Conversation:
         else:
             log.keep(Spec(said))
 
-    def _attach(self, slot: int, number: int, pid: int, tell: bool, fd: int) -> None:  # noqa: FBT001
+    def _attach(self, slot: int, number: int, pid: int, tell: bool, fd: int = -1) -> None:  # noqa: FBT001
+        if fd < 0:
+            self.say([messages.NO_ROOM, slot, number])
+            return
         log = self._logs[slot]
         log.attach(Pipe(log, fd, number, pid, tells=tell))
 
@@ -129,6 +132,9 @@ class Conversation:
 
     def _watch(self, slot: int, wanted: bool) -> None:  # noqa: FBT001 - a message
         self._logs[slot].watched = wanted
+        if wanted:
+            # What came before is told to who has come now.
+            self._world.grown.add(slot)
 
     def _sync(self, token: int, slots: list[int]) -> None:
         self._syncs[token] = set(slots)

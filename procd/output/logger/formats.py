@@ -61,6 +61,8 @@ def whole(data: bytes) -> int:
     # Of a UTF-8 sequence the first byte says how long it is; at most three bytes may be waiting for a fourth.
     for back in range(1, min(4, len(data))):
         byte = data[-back]
+        if byte >= 0xF8:
+            break
         if byte >= 0xC0:
             length = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
             return len(data) - back if length > back else len(data)

@@ -7,6 +7,7 @@ the clock, often enough that it does not become full, and it is made larger.
 
 from __future__ import annotations
 
+import fcntl
 import time
 from typing import TYPE_CHECKING
 
@@ -32,8 +33,11 @@ COLD_S = 0.02
 #: The least and the longest time between two looks at busy pipes.
 LEAST_S = 0.0001
 LONGEST_S = 0.002
+#: Fuller than this, and we look more often; no fuller than that, and we look less often.
+TOO_FULL = 0.5
+TOO_EMPTY = 0.25
 #: Busy pipes that are large at a time: the memory for that is the kernel's, 1 MiB each.
-LARGE_PIPES = 16
+LARGE_PIPES = 4
 
 
 class Pace:
@@ -63,9 +67,9 @@ class Pace:
 
     def _cool(self, pipe: Pipe) -> None:
         del self._busy[pipe.fd]
-        if pipe.capacity:
+        if pipe.is_large:
             self._large -= 1
-            pipe.capacity = 0
+            pipe.is_large = False
 
     def ready(self, pipe: Pipe) -> None:
         """Empty a quiet pipe that is ready."""
@@ -80,7 +84,9 @@ class Pace:
             pipe.pace = BUSY
             if self._large < LARGE_PIPES:
                 self._large += 1
-                pipe.capacity = enlarge(pipe.fd)
+                pipe.is_large = True
+                enlarge(pipe.fd)
+            pipe.capacity = fcntl.fcntl(pipe.fd, fcntl.F_GETPIPE_SZ)
             self._busy[pipe.fd] = pipe
 
     def look(self) -> bool:
@@ -90,19 +96,19 @@ class Pace:
         if self._interval_s >= LEAST_S:
             time.sleep(self._interval_s)
         now = self._loop.now = time.monotonic()
-        fullest = 0
+        fullest = 0.0
         for pipe in tuple(self._busy.values()):
             if pipe.pace != BUSY:
                 continue
             moved = pipe.log.turn(pipe)
             if moved > 0:
                 pipe.last = now
-                fullest = max(fullest, moved * (1 if pipe.capacity else 16))
+                fullest = max(fullest, moved / pipe.capacity)
             elif now - pipe.last > COLD_S and pipe.pace == BUSY:
                 self._cool(pipe)
                 self.begin(pipe)
-        if fullest > 1 << 19:
+        if fullest > TOO_FULL:
             self._interval_s /= 2
-        elif fullest < 1 << 18:
+        elif fullest < TOO_EMPTY:
             self._interval_s = min(max(self._interval_s, LEAST_S / 2) * 1.5, LONGEST_S)
         return bool(self._busy)

@@ -35,7 +35,19 @@ def enlarge(fd: int) -> int:
 class Pipe:
     """A pipe of a log, with what `pace` remembers about it."""
 
-    __slots__ = ("capacity", "fd", "heat", "last", "leaving", "log", "number", "pace", "pid", "tells")
+    __slots__ = (
+        "capacity",
+        "fd",
+        "heat",
+        "is_large",
+        "last",
+        "leaving",
+        "log",
+        "number",
+        "pace",
+        "pid",
+        "tells",
+    )
 
     def __init__(self, log: Log, fd: int, number: int, pid: int, *, tells: bool) -> None:
         self.log = log
@@ -52,7 +64,9 @@ class Pipe:
         self.heat = 0
         #: When it last had something.
         self.last = 0.0
-        self.capacity = 0
+        #: How much it can hold, and whether it is one of those that were enlarged.
+        self.capacity = 1
+        self.is_large = False
 
     @property
     def unread(self) -> int:
