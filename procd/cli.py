@@ -5,6 +5,7 @@ Owns arguments, exit codes and what is printed.  Loads what a verb needs when it
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -117,9 +118,11 @@ def _load(path: str | None) -> Configuration:
 def _prepare(daemon: DaemonSpec) -> None:
     """Make the directories that procd keeps its own things in.
 
-    Raises OSError with the path for one that cannot be made.
+    Raises OSError with the path for one that programs need and that cannot be made.
     """
-    os.makedirs(daemon.state_dir, mode=0o700, exist_ok=True)  # noqa: PTH103 - as mkdir(2), with the mode
+    # Without it only events are lost with us; that is told when they cannot be written.
+    with contextlib.suppress(OSError):
+        os.makedirs(daemon.state_dir, mode=0o700, exist_ok=True)  # noqa: PTH103 - as mkdir(2), with the mode
     os.makedirs(daemon.log_dir, mode=0o750, exist_ok=True)  # noqa: PTH103 - as above
 
 

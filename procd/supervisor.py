@@ -20,6 +20,7 @@ from msgspec import structs
 from procd import __version__
 from procd.config import plan as plans
 from procd.config import transient
+from procd.config.logs import EVENT_LOG
 from procd.config.plan import Kind
 from procd.control import Access, ControlServer
 from procd.control.activation import NotASocketError, passed_socket
@@ -30,6 +31,7 @@ from procd.process import Limit, Reaper
 from procd.process.limits import hold_descriptors
 from procd.quantities import signal_name
 from procd.runtime import Runtime
+from procd.runtime.event_log import EventLog
 from procd.runtime.journal import actor_to_wire
 from procd.runtime.life import Surroundings
 from procd.runtime.logger import starter
@@ -110,7 +112,9 @@ class Supervisor:
         self.runtime = runtime = Runtime(around, machine)
         reaper.on_orphan = runtime.orphan_reaped
         runtime.on_change = self._on_change
+        events = EventLog(loop, logs, runtime.journal, f"{daemon.state_dir}/{EVENT_LOG}")
         try:
+            await events.begin(lambda: asyncio.sleep(0), version=__version__, pid=os.getpid())
             self._open_sockets()
             await self._listen(loop)
             self._catch_signals(loop)
@@ -122,6 +126,7 @@ class Supervisor:
             self._systemd.start_watchdog(loop)
             await self._stopped.wait()
         finally:
+            events.close()
             # Followers get the last words out of the files.
             await logs.close(_LOGGER_MAY_TAKE_S)
             self._control.close()

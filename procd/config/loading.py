@@ -18,7 +18,7 @@ from procd.config.dependencies import Dependencies, dependencies_of
 from procd.config.document import Document, Place, read_document
 from procd.config.expansion import expand
 from procd.config.load import Load
-from procd.config.logs import LogPaths, resolved_path
+from procd.config.logs import EVENT_LOG, LogPaths, resolved_path
 from procd.config.machine import Machine
 from procd.config.problems import Mistake, Problems, quoted
 from procd.config.program_schema import ProgramTable
@@ -76,7 +76,10 @@ class _Loading:
         sockets = self._sockets([main, *included], found)
         programs = self._programs(main, included, Resolver(found))
         files = tuple(document.path for document in (main, *included))
-        reserved = [(daemon.socket, "the control socket")]
+        reserved = [
+            (daemon.socket, "the control socket"),
+            (f"{daemon.state_dir}/{EVENT_LOG}", "the log of events"),
+        ]
         reserved += [(socket.path, f"the socket {name}") for name, socket in sockets.items() if socket.path]
         reserved += [(file, "a configuration file") for file in files]
         reserved += [(file, "an environment file") for file in machine.environment_files]

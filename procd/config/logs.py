@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 SHARED_PLACES = ("/dev/", "/proc/")
 """Devices and descriptors, as /dev/stdout in a container: many may write them, and nothing rotates them."""
 
+EVENT_LOG = "events.log"
+"""Where procd keeps what happened, in its `state_dir`."""
+
 
 def stderr_path(path: str) -> str:
     """Where stderr of its own goes when the log is `path`: `web.log` has `web.err.log` beside it."""

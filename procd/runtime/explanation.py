@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from procd.core import Desired
+from procd.core.program import REMEMBERED
 from procd.core.why import explain
 from procd.runtime.journal import actor_to_wire
 from procd.runtime.record import exit_to_wire, health_to_wire, next_to_wire, reason_of
@@ -12,6 +14,7 @@ from procd.runtime.record import exit_to_wire, health_to_wire, next_to_wire, rea
 if TYPE_CHECKING:
     from procd.core import Cause, Transition
     from procd.core.why import Explanation
+    from procd.runtime.journal import Record
     from procd.runtime.runtime import Runtime
 
 
@@ -47,12 +50,37 @@ def _to_wire(runtime: Runtime, explained: Explanation, now: float) -> dict[str, 
         "log_trouble": runtime.around.logs.trouble_of(explained.name),
         "stops_after": list(explained.holders) if stopping else [],
         "next": next_to_wire(runtime, program, now),
-        "history": [_step(transition, now) for transition in explained.history],
+        "history": _history(runtime, explained, now),
     }
 
 
 def _cause(cause: Cause) -> dict[str, Any]:
     return {"text": cause.text, "by": actor_to_wire(cause.actor)}
+
+
+def _history(runtime: Runtime, explained: Explanation, now: float) -> list[dict[str, Any]]:
+    """Give the last transitions, also those under an earlier daemon, which only the journal remembers."""
+    own = [_step(transition, now) for transition in explained.history]
+    left = REMEMBERED - len(own)
+    if not left:
+        return own
+    now_s = time.time()
+    # A program that this daemon took over may have brought the last of them with it.
+    began_s = now_s - own[0]["ago_s"] if own else now_s
+    earlier = [record for record in runtime.journal.inherited(explained.name) if record.time < began_s]
+    return [_remembered(record, now_s) for record in earlier[-left:]] + own
+
+
+def _remembered(record: Record, now_s: float) -> dict[str, Any]:
+    wire = record.to_wire()
+    return {
+        # The clock may have been set back.
+        "ago_s": max(0.0, now_s - record.time),
+        "old": wire.get("old"),
+        "new": wire.get("new"),
+        "text": wire.get("reason"),
+        "by": wire.get("by"),
+    }
 
 
 def _step(transition: Transition, now: float) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """What happened, numbered: the events that `procctl events` shows.
 
-Owns the numbers and a bounded memory of the last events.  A number is never given twice in the life of a
-daemon, so a client that comes back asks for what followed the last one that it has.
+Owns the numbers and a bounded memory of the last events.  A number is never given twice, by no daemon that has
+the same log of events (`event_log`), so a client that comes back asks for what followed the last one that it
+has.  Numbers grow; where a daemon was killed some are left out.
 """
 
 from __future__ import annotations
@@ -12,13 +13,16 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from procd.core import Actor, Transition
 
 #: Events that are remembered.  A thousand programs that start and stop make five thousand; what a person reads
 #: afterwards is the end of that.
 REMEMBERED = 2048
+
+#: The type of event that has `old`, `new`, `reason` and `by`.
+TRANSITION = "transition"
 
 
 class Record(NamedTuple):
@@ -63,6 +67,9 @@ class Journal:
         self._records: deque[Record] = deque(maxlen=REMEMBERED)
         self._last = 0
         self._watchers: list[Callable[[], None]] = []
+        self._inherited = 0
+        #: Hears every event, for a memory that is longer than ours.
+        self.on_record: Callable[[Record], None] = _nothing
 
     @property
     def last(self) -> int:
@@ -71,7 +78,7 @@ class Journal:
 
     def transition(self, transition: Transition) -> None:
         """Note a transition.  It is kept as it is, and spelled out when somebody asks."""
-        self._note("transition", transition.name, transition)
+        self._note(TRANSITION, transition.name, transition)
 
     def note(self, kind: str, program: str | None, **facts: Any) -> None:  # noqa: ANN401 - what a kind has to tell
         """Note anything else."""
@@ -79,20 +86,42 @@ class Journal:
 
     def _note(self, kind: str, program: str | None, facts: dict[str, Any] | Transition) -> None:
         self._last += 1
-        self._records.append(Record(self._last, time.time(), kind, program, facts))
+        record = Record(self._last, time.time(), kind, program, facts)
+        self._records.append(record)
+        self.on_record(record)
         for watcher in tuple(self._watchers):
             watcher()
 
+    def inherit(self, records: Iterable[Record], last: int) -> None:
+        """Go on after the events of an earlier daemon, with numbers above `last`; before anything happens."""
+        if self._records:
+            raise AssertionError("what has happened has numbers already")
+        self._records.extend(records)
+        self._inherited = self._records[-1].seq if self._records else 0
+        self._last = last
+
+    def inherited(self, program: str) -> list[Record]:
+        """List the transitions of a program under earlier daemons, the oldest first."""
+        return [
+            record
+            for record in self._records
+            if record.seq <= self._inherited and record.type == TRANSITION and record.program == program
+        ]
+
     def since(self, seq: int, at_most: int) -> list[Record]:
         """List the events after number `seq` that are remembered, the oldest first."""
-        # The numbers are without a gap, so where to begin can be counted.
-        first = self._last - len(self._records) + 1
-        start = max(0, seq + 1 - first)
+        newer = 0
+        for record in reversed(self._records):
+            if record.seq <= seq:
+                break
+            newer += 1
+        start = len(self._records) - newer
         return list(islice(self._records, start, start + at_most))
 
     def forgotten(self, seq: int) -> int:
-        """Count the events after `seq` that nobody remembers any more."""
-        return max(0, self._last - len(self._records) - seq)
+        """Count the numbers after `seq` of which nobody remembers the events any more."""
+        oldest = self._records[0].seq if self._records else self._last + 1
+        return max(0, oldest - 1 - seq)
 
     def watch(self, watcher: Callable[[], None]) -> Callable[[], None]:
         """Call back at each new event; call what is returned to end that."""
@@ -103,3 +132,7 @@ class Journal:
                 self._watchers.remove(watcher)
 
         return unwatch
+
+
+def _nothing(_: Record) -> None:
+    """Nobody keeps it."""

@@ -84,7 +84,7 @@ class Runtime:
         self.machine = machine
         self.watches = Watches()
         self.journal = Journal()
-        around.logs.on_note = self.journal.note
+        around.logs.on_note = self._note_of_log
         self.transients = Transients(self)
         self.usages = Usages(around.loop)
         self.began_s = around.loop.time()
@@ -104,6 +104,10 @@ class Runtime:
         # A process keeps its environment for good: the cookie must not repeat in another run of procd.
         self._run_id = secrets.token_hex(8)
         self._serial = count(1)
+
+    def _note_of_log(self, kind: str, program: str | None, **facts: Any) -> None:  # noqa: ANN401 - of an event
+        # The log of events is no program's.
+        self.journal.note(kind, program or None, **facts)
 
     # In
 

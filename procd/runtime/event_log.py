@@ -1,0 +1,171 @@
+"""The events on disk: a line of JSON for each, in a log of procd's own.
+
+Owns what stands there, and what is made of it when procd is started again.  The logger writes and rotates it
+like any log, so no event waits for a disk: while it cannot be written, only so many are held, and then events
+are missing there.  It is bounded, and lines of it can be searched with what people have for that.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from procd.config.spec import LogSpec
+from procd.output.history import Gap, History, Reader
+from procd.output.search import start_of_last_lines
+from procd.output.streams import StreamKey
+from procd.runtime.journal import REMEMBERED, Record
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+    from procd.output.logs import Logs
+    from procd.runtime.journal import Journal
+
+log = structlog.get_logger()
+
+#: Two files of this size: some fifty thousand events.
+MAX_SIZE = 4 << 20
+KEEP = 1
+#: No program has this name.
+KEY = StreamKey("", "events")
+
+STARTED, ENDED = "started", "ended"
+#: Numbers that are left out after a daemon that was killed: what it noted last may not be in the log.
+JUMP = 1_000_000
+#: Lines of one message to the logger, which has a bound, and of one event.
+_MESSAGE_BYTES = 48 * 1024
+_LINE_BYTES = 16 * 1024
+#: Events that wait to be written; beyond that the oldest are given up.
+_MOST_WAITING = 16_384
+#: Seconds after which a logger that took no more is asked again.
+_RETRY_S = 1.0
+#: What is read of the log at the start, at most; a thousand events have some 150 KB.
+_TAIL_BYTES = 4 << 20
+_PIECE_BYTES = 1 << 16
+#: What every event has, in the order of a `Record`.
+_HEAD = ("seq", "time", "type", "program")
+#: A number beyond this is none of ours: the wire has 64 bits.
+_LARGEST = 1 << 62
+
+
+class EventLog:
+    """The log of events of one daemon, in `path`."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, logs: Logs, journal: Journal, path: str) -> None:
+        self._loop = loop
+        self._logs = logs
+        self._journal = journal
+        self._path = path
+        self._waiting: deque[Record] = deque()
+        self._lost = 0
+        self._flushes: asyncio.Handle | None = None
+        self._begun = self._closed = False
+
+    async def begin(self, pause: Callable[[], Awaitable[None]], **facts: Any) -> None:  # noqa: ANN401 - of an event
+        """Remember what an earlier daemon noted, and note that another one has `STARTED`, with these facts.
+
+        A log that cannot be read is told, and is no reason not to start.
+        """
+        records: list[Record] = []
+        try:
+            records = [record async for record in self._read(pause)]
+        except OSError as error:
+            log.error("events of earlier cannot be read", path=self._path, reason=error.strerror)  # noqa: TRY400
+        if records:
+            last = max(record.seq for record in records)
+            killed = records[-1].type != ENDED
+            self._journal.inherit(records, last + JUMP if killed else last)
+            facts["after"] = "procd was killed; the last events may be missing" if killed else "procd had ended"
+        self._logs.open(KEY, LogSpec(self._path, max_size=MAX_SIZE, keep=KEEP))
+        self._journal.on_record = self._note
+        self._begun = True
+        self._journal.note(STARTED, None, **facts)
+
+    async def _read(self, pause: Callable[[], Awaitable[None]]) -> AsyncIterator[Record]:
+        history = History(self._path, KEEP, lambda: None)
+        end = history.extent().end
+        start = await start_of_last_lines(history, end, REMEMBERED, pause)
+        reader = Reader(history, max(start, end - _TAIL_BYTES))
+        rest = b""
+        try:
+            while (step := reader.step(_PIECE_BYTES, end)) != b"":
+                await pause()
+                if isinstance(step, Gap):
+                    rest = b""
+                elif step is not None:
+                    *lines, rest = (rest + step).split(b"\n")
+                    for record in _records(lines):
+                        yield record
+        finally:
+            reader.close()
+
+    # Writing
+
+    def _note(self, record: Record) -> None:
+        if len(self._waiting) == _MOST_WAITING:
+            self._waiting.popleft()
+            self._lost += 1
+        self._waiting.append(record)
+        if self._flushes is None:
+            # Behind what is being done: an action of the machine is not to wait for JSON.
+            self._flushes = self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        """Hand one message over, and come back for the next."""
+        self._flushes = None
+        lines = bytearray()
+        taken = 0
+        for record in self._waiting:
+            line = _line_of(record)
+            if lines and len(lines) + len(line) > _MESSAGE_BYTES:
+                break
+            lines += line
+            taken += 1
+        if not self._logs.write(KEY, bytes(lines)):
+            if not self._closed:
+                self._flushes = self._loop.call_later(_RETRY_S, self._flush)
+            return
+        for _ in range(taken):
+            self._waiting.popleft()
+        if self._lost:
+            log.error("events are missing in their log", path=self._path, events=self._lost)
+            self._lost = 0
+        if self._waiting:
+            self._flushes = self._loop.call_soon(self._flush)
+
+    def close(self) -> None:
+        """Note that procd has ended, and hand over all that waits."""
+        if not self._begun or self._closed:
+            return
+        self._journal.note(ENDED, None)
+        self._closed = True
+        while self._flushes is not None:
+            self._flushes.cancel()
+            self._flush()
+
+
+def _line_of(record: Record) -> bytes:
+    wire = record.to_wire()
+    line = json.dumps(wire, separators=(",", ":"), default=str)
+    if len(line) >= _LINE_BYTES:
+        head = {key: wire[key] for key in _HEAD}
+        line = json.dumps({**head, "reason": "too long to be kept"}, separators=(",", ":"))
+    return line.encode() + b"\n"
+
+
+def _records(lines: list[bytes]) -> Iterator[Record]:
+    """Read lines; those that are no events, as a mark of the logger, are passed over."""
+    for line in lines:
+        try:
+            facts = json.loads(line)
+            seq, at_s, kind, program = (facts.pop(key) for key in _HEAD)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            continue
+        types = [type(value) for value in (seq, at_s, kind)]
+        if types == [int, float, str] and 0 < seq < _LARGEST and isinstance(program, str | None):
+            yield Record(seq, at_s, kind, program, facts)
