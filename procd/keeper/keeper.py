@@ -116,10 +116,7 @@ class Keeper:
         """Do what is due; whether that was the end."""
         if self._planned_s and now - self._planned_s > 1.0:
             self._forgive(now - self._planned_s)
-        noted, self._noted = self._noted, set()
-        for number in noted - {signal.SIGCHLD}:
-            self._on_signal(number)
-        if signal.SIGCHLD in noted and self._reap(now) and self.ending is not None:
+        if self.take_signals() and self._reap(now) and self.ending is not None:
             return True
         if self.end_phase > PHASES_OF_THE_END:
             return True
@@ -144,9 +141,9 @@ class Keeper:
     def _wait(self) -> bool:
         """Wait for something to happen, and listen to what it is."""
         self._planned_s = min(self._moments())
-        if self._noted:
-            self._planned_s = time.monotonic()
-        for fd, _ in self._epoll.poll(max(self._planned_s - time.monotonic(), 0.0)):
+        # After a signal of just now nothing is waited for; but the plan stays, to see whether we are late.
+        wait_s = 0.0 if self._noted else max(self._planned_s - time.monotonic(), 0.0)
+        for fd, _ in self._epoll.poll(wait_s):
             if fd == self._woken.fileno():
                 while len(self._woken.recv(4096)) == 4096:
                     pass
@@ -259,6 +256,13 @@ class Keeper:
             self.outside.notify(b"WATCHDOG=1")
 
     # Signals
+
+    def take_signals(self) -> bool:
+        """Do what has to be done about signals; whether somebody may have died."""
+        noted, self._noted = self._noted, set()
+        for number in noted - {signal.SIGCHLD}:
+            self._on_signal(number)
+        return signal.SIGCHLD in noted
 
     def _on_signal(self, number: int) -> None:
         if number == signal.SIGQUIT:
@@ -420,6 +424,8 @@ class Keeper:
 
     def _rehearsed(self, status: int) -> None:
         """Execute the new program if it could read what we know; this returns only if that fails."""
+        if self.ending is not None:
+            return
         why = f"the new keeper {in_words(status)}"
         if status == 0:
             why = succession.execute(self)

@@ -185,20 +185,22 @@ def rehearse(keeper: Keeper) -> int:
 
 def execute(keeper: Keeper) -> str:
     """Become the program that is installed now; returns, with the reason, only if that failed."""
+    # Before it has handlers the new program would die of a signal.  It lets them through when it has them;
+    # those that came until now are in the file.
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, keeper.caught)
+    keeper.take_signals()
+    file = -1
+    kept: list[int] = []
     try:
         file, kept = _write(keeper)
-    except OSError as error:
-        return f"there is no room for what it has to know: {error.strerror}"
-    # Before it has handlers the new program would die of a signal.  It lets them through when it has them.
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, keeper.caught)
-    try:
         for fd in (file, *kept):
             os.set_inheritable(fd, True)
         os.execv(sys.executable, _command(f"{RESUME}{file}"))  # noqa: S606 - our own program
     except OSError as error:
         return f"cannot execute {sys.executable}: {error.strerror}"
     finally:
-        for fd in (file, *kept):
+        for fd in kept:
             os.set_inheritable(fd, False)
-        os.close(file)
+        if file >= 0:
+            os.close(file)
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)

@@ -231,6 +231,49 @@ def test_another_child_is_given_a_record(kept: World) -> None:
     assert b"starts=2\nlast_end=was killed by SIGKILL\n" in supervisor("records['child:logger'][0]")
 
 
+#: What a supervisor does with the keeper on its loop.
+ON_A_LOOP = """
+import asyncio
+from procd.keeper.client import Memory
+async def remember(pid):
+    memory = Memory(asyncio.get_running_loop(), channel)
+    exits, found = [], asyncio.Event()
+    def on_exit(kept):
+        exits.append(kept)
+        if kept.pid == pid:
+            found.set()
+    memory.on_exit = on_exit
+    recalled = await memory.recall()
+    memory.up()
+    if pid:
+        await asyncio.wait_for(found.wait(), 20)
+    for kept in exits:
+        memory.put(f'ended:{kept.pid}', str(os.waitstatus_to_exitcode(kept.status)).encode(), recalled[0].fds)
+        memory.taken(kept)
+    await memory.settle()
+    return sorted((record.key, record.value) for record in recalled if record.key != 'keeper')
+"""
+
+
+def test_a_supervisor_on_its_loop_takes_what_happened_meanwhile(kept: World) -> None:
+    """It recalls, learns of an end that fell between two lives, records what follows, and lets the end go."""
+    kept.start()
+    first = kept.up()
+    pid = first("spawn(33, 0.3)")
+    first("line.put('program', b'record', os.pipe())")
+    first.kill()
+    second = kept.life()
+    second(f"exec({ON_A_LOOP!r}, globals())")
+    second(f"found = asyncio.run(remember({pid}))")
+    recalled = second("found")
+    assert ("program", b"record") in recalled
+    second.kill()
+    third = kept.life()
+    third(f"exec({ON_A_LOOP!r}, globals())")
+    third("found = asyncio.run(remember(0))")
+    assert third("found") == [(f"ended:{pid}", b"33"), ("program", b"record")]
+
+
 def test_whoever_loses_the_keeper_is_told(kept: World) -> None:
     """And what it says from then on is for nobody, and no error."""
     kept.start()

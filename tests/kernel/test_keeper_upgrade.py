@@ -104,6 +104,20 @@ def test_what_happens_meanwhile_is_not_missed(kept: World) -> None:
     second("until(lambda: [key for key in records if key.startswith('exit:')])")
 
 
+def test_a_signal_at_any_moment_of_the_change_arrives(kept: World) -> None:
+    """Once for each, however it falls: before the file is written, after it, or between the programs."""
+    kept.start()
+    supervisor = kept.up()
+    supervisor("signal.signal(signal.SIGHUP, lambda n, _: signals.append(n))")
+    for turn in range(1, 13):
+        supervisor("line.upgrade()")
+        supervisor(f"time.sleep({turn} * 0.01)")
+        assert kept.keeper is not None
+        kept.keeper.send_signal(signal.SIGHUP)
+        supervisor(f"until(lambda: len(events) == {turn} and len(signals) == {turn})")
+    assert supervisor("refused") == []
+
+
 def test_a_program_that_cannot_take_over_is_refused(kept: World, installed: Path) -> None:
     """It was tried in another process first; the old program goes on, and knows everything."""
     kept.start(program=installed)

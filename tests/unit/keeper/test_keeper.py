@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -62,6 +63,33 @@ def test_an_error_of_its_own_is_said_and_survived(keeper: Keeper, capfd: pytest.
     pid, _ = os.waitpid(-1, 0)
     assert keeper.outside.reaped(pid)
     assert "RuntimeError: impossible; at keeper.py:" in capfd.readouterr().err
+
+
+class Said(Outside):
+    """Remembers what was to be said."""
+
+    def __init__(self) -> None:
+        super().__init__({})
+        self.lines: list[str] = []
+
+    def say(self, text: str) -> None:
+        """Say it to nobody."""
+        self.lines.append(text)
+
+
+def test_being_late_is_noticed_also_when_a_signal_came_first(keeper: Keeper) -> None:
+    """Stopped at any moment, also right after a child was stopped with it: nobody is blamed for that time."""
+    child = keeper.first
+    keeper.outside = said = Said()
+    now = time.monotonic()
+    child.start_at_s = now + 1000
+    keeper._beat_at_s = now - 5.0
+    child.unanswered_s = now - 6.0
+    keeper._noted.add(signal.SIGCHLD)
+    keeper._wait()
+    keeper._round(time.monotonic())
+    assert [line[:18] for line in said.lines] == ["was not running fo"]
+    assert child.unanswered_s == pytest.approx(now - 1.0, abs=1.0)
 
 
 def test_seconds_are_taken_from_arguments() -> None:
