@@ -39,6 +39,10 @@ log = structlog.get_logger()
 #: How long whoever follows a log that is over may have to wait for its last words.
 LAST_WORDS_S = 5.0
 
+#: Seconds after which a pipe is offered again that the logger had no descriptor for.
+NO_ROOM_S = 1.0
+_NO_ROOM = "the logger has no descriptor left for it"
+
 #: Why a log is over for whoever follows it.
 REMOVED = "the program was removed"
 
@@ -78,6 +82,7 @@ class Logs:
             messages.READY: self._channel.ready,
             messages.BEGUN: self._hear_begun,
             messages.GROWN: self._hear_grown,
+            messages.NO_ROOM: self._hear_no_room,
             messages.ENDED: self._hear_ended,
             messages.TROUBLE: self._hear_trouble,
             messages.WELL: self._hear_well,
@@ -292,10 +297,10 @@ class Logs:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._ended.wait()
+        left = sum(unread_bytes(pipe.fd) for pipe in self._slots.pipes())
         if not self._ended.is_set():
-            left = sum(unread_bytes(pipe.fd) for pipe in self._slots.pipes())
             log.error("logger has not ended in time, and is left alone", pid=self.pid, bytes_in_pipes=left)
-        elif (lost := self._slots.dropped() - dropped) > 0:
+        elif (lost := self._slots.dropped() - dropped + left) > 0:
             log.error("output lost", bytes=lost, reason="logs could not be written when procd ended")
 
     def release(self) -> None:
@@ -347,9 +352,27 @@ class Logs:
 
     def _hear_begun(self, number: int, pipe_number: int, offset: int) -> None:
         found = self._slots.pipe(number, pipe_number)
-        if found is not None and found[1].begun is not None:
-            begun, found[1].begun = found[1].begun, None
+        if found is None:
+            return
+        slot, pipe = found
+        if slot.trouble == _NO_ROOM:
+            self._hear_well(number, 0)
+        if pipe.begun is not None:
+            begun, pipe.begun = pipe.begun, None
             begun(offset)
+
+    def _hear_no_room(self, number: int, pipe_number: int) -> None:
+        found = self._slots.pipe(number, pipe_number)
+        if found is not None:
+            slot, pipe = found
+            pipe.refuse()
+            if not slot.trouble:
+                self._hear_trouble(number, _NO_ROOM)
+            self._loop.call_later(NO_ROOM_S, self._try_again, slot)
+
+    def _try_again(self, slot: Slot) -> None:
+        slot.try_again()
+        self._tell(slot)
 
     def _hear_grown(self, numbers: list[int]) -> None:
         for number in numbers:

@@ -9,6 +9,7 @@ are of one version: the daemon starts the logger.
 from __future__ import annotations
 
 import array
+import os
 import socket
 from typing import Any
 
@@ -63,6 +64,8 @@ READY = "ready"
 BEGUN = "begun"
 #: `[GROWN, [slot, …]]`: watched logs have grown; the board says how far.  Several turns are told as one.
 GROWN = "grown"
+#: `[NO_ROOM, slot, pipe]`: no descriptor is left, so this pipe could not be taken; it is to be attached again.
+NO_ROOM = "no room"
 #: `[ENDED, slot, pipe]`: nobody can write to this pipe any more, or it was detached; all of it was moved,
 #: and it is closed here.
 ENDED = "ended"
@@ -95,8 +98,8 @@ def send(channel: socket.socket, message: list[Any], fds: tuple[int, ...] = ()) 
 def receive(channel: socket.socket) -> tuple[list[Any], list[int]] | None:
     """Receive one message with its descriptors, which are close-on-exec; None when the other side is gone.
 
-    Raises BlockingIOError when there is none, and OSError (EMFILE) when descriptors that belong to it could not
-    be taken: the message is lost then, with those that came.
+    Where not all of them could be taken, because none is left here (EMFILE), it has none.  Raises
+    BlockingIOError when there is no message.
     """
     fds = array.array("i")
     data, ancillary, flags, _ = channel.recvmsg(
@@ -105,13 +108,9 @@ def receive(channel: socket.socket) -> tuple[list[Any], list[int]] | None:
     for level, kind, rights in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             fds.frombytes(rights[: len(rights) - len(rights) % fds.itemsize])
-    if flags & socket.MSG_CTRUNC:
-        import errno  # noqa: PLC0415 - on the way of an error only
-        import os  # noqa: PLC0415 - the same
-
-        for fd in fds:
-            os.close(fd)
-        raise OSError(errno.EMFILE, "no room for the descriptors of a message")
     if not data:
         return None
+    if flags & socket.MSG_CTRUNC:
+        while fds:
+            os.close(fds.pop())
     return msgpack.unpackb(data), fds.tolist()

@@ -32,7 +32,8 @@ class HeldPipe:
     """A read end that we hold until all of it was moved, so that nothing is lost with a logger that dies."""
 
     __slots__ = (
-        "begun", "detached", "fd", "finished", "number", "pid", "sent", "told_detached", "told_finished",
+        "begun", "detached", "fd", "finished", "number", "pid", "refused", "sent", "told_detached",
+        "told_finished", "was_refused",
     )  # fmt: skip
 
     def __init__(self, number: int, fd: int, pid: int, begun: Callable[[int], None] | None) -> None:
@@ -42,11 +43,20 @@ class HeldPipe:
         self.begun = begun
         self.finished = False
         self.detached = False
+        #: We want to know when it is taken.
+        self.was_refused = False
         self.forget_what_was_said()
 
     def forget_what_was_said(self) -> None:
         """There is a logger that does not know this pipe."""
         self.sent = self.told_finished = self.told_detached = False
+        #: The logger has no room for it now.
+        self.refused = False
+
+    def refuse(self) -> None:
+        """Take note that the logger could not take this pipe; what follows waits behind it."""
+        self.sent = False
+        self.refused = self.was_refused = True
 
     @property
     def is_over(self) -> bool:
@@ -112,6 +122,11 @@ class Slot:
         self._gave_up += lost
         return lost
 
+    def try_again(self) -> None:
+        """Offer again what the logger had no room for."""
+        for pipe in self.pipes:
+            pipe.refused = False
+
     def finish(self) -> None:
         """Who wrote to its pipes is dead."""
         for pipe in self.pipes:
@@ -161,6 +176,8 @@ class Slot:
         parcel = self._next_of_pipes()
         if parcel is not None:
             return parcel
+        if any(pipe.refused for pipe in self.pipes):
+            return None
         if self._writes:
             return Parcel([messages.WRITE, number, self._writes[0]], sent=self._write_sent)
         if self.forgotten and not self._forget_told:
@@ -181,9 +198,10 @@ class Slot:
             return Parcel([messages.DETACH, self.number], sent=self._detach_sent)
         if finish:
             return Parcel([messages.FINISH, self.number], sent=self._finish_sent)
-        if unsent is None:
+        if unsent is None or unsent.refused:
             return None
-        message = [messages.ATTACH, self.number, unsent.number, unsent.pid, unsent.begun is not None]
+        tell = unsent.begun is not None or unsent.was_refused
+        message = [messages.ATTACH, self.number, unsent.number, unsent.pid, tell]
         return Parcel(message, (unsent.fd,), partial(setattr, unsent, "sent", True))
 
     def _open_sent(self) -> None:

@@ -53,7 +53,15 @@ def assert_numbers(content: bytes, count: int) -> None:
         raise AssertionError(f"{len(lines)} lines for {len(wanted)}; at {at}: {lines[at - 1 : at + 3]}")
 
 
-@pytest.mark.parametrize("keys", ["", "log.max_size = '3MiB'\nlog.keep = 1000\n"], ids=["one file", "rotated"])
+@pytest.mark.parametrize(
+    "keys",
+    [
+        "",
+        "log.max_size = '3MiB'\nlog.keep = 1000\n",
+        "log.max_size = '3MiB'\nlog.keep = 1000\nlog.format = 'json'\n",
+    ],
+    ids=["one file", "rotated", "json"],
+)
 def test_a_logger_that_is_killed_again_and_again_loses_and_doubles_nothing(
     start_daemon: Callable[..., Daemon], tmp_path: Path, keys: str
 ) -> None:
@@ -85,7 +93,10 @@ def test_a_logger_that_is_killed_again_and_again_loses_and_doubles_nothing(
     assert daemon.stop() == 0
     for name in programs:
         count = int(Path(f"{stop}.{name}.done").read_text())
-        assert_numbers(whole_log(daemon.directory / f"log/{name}.log"), count)
+        content = whole_log(daemon.directory / f"log/{name}.log")
+        if "json" in keys:
+            content = b"".join(json.loads(line)["message"].encode() + b"\n" for line in content.splitlines())
+        assert_numbers(content, count)
     assert daemon.said.read_text().count("logger has ended and is started again") == 12
 
 
@@ -213,6 +224,26 @@ def test_settings_of_a_log_change_while_its_program_runs(
         else:
             said.append(line.decode().partition("Z ")[2] or line.decode())
     assert said == [f"line {number}" for number in range(len(said))]
+
+
+def test_too_few_descriptors_for_all_logs_leave_those_that_there_is_room_for(
+    start_daemon: Callable[..., Daemon],
+) -> None:
+    """All programs run, most are logged, and the others say why they are not; nothing crashes."""
+    daemon = start_daemon(
+        "[programs.many]\ninstances = 110\nshell = true\ncommand = 'echo hello; exec sleep 1000'\n",
+        prefix=["prlimit", "--nofile=192:192"],
+    )
+    logger = daemon.logger()
+    until(lambda: {record["state"] for record in daemon.records().values()} == {"RUNNING"}, "all to run")
+    logged = until(
+        lambda: [name for name in daemon.records() if daemon.output(name) == b"hello\n"][59:], "logs"
+    )
+    until(lambda: sum("log: " in record["reason"] for record in daemon.records().values()) >= 10, "no room")
+    assert not any(daemon.records()[name]["streams"]["stdout"]["trouble"] for name in logged)
+    assert daemon.logger() == logger
+    assert daemon.stop() == 0
+    assert "Traceback" not in daemon.said.read_text()
 
 
 def test_ready_by_a_line_of_a_log_that_has_a_format(start_daemon: Callable[..., Daemon]) -> None:

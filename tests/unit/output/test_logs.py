@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
+import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -250,6 +252,52 @@ async def test_what_is_said_to_a_logger_that_does_not_listen_has_a_bound() -> No
         given_up = sum(message[2] for message in here.logger.heard if message[0] == messages.GAVE_UP)
         assert given_up == lost
         assert attached + lost // 10 == taken + 3 * MOST_UNSENT
+
+
+@in_loop
+async def test_a_pipe_that_the_logger_has_no_room_for_is_offered_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What came after it waits behind it; meanwhile that is shown as trouble of the log."""
+    monkeypatch.setattr(logs, "NO_ROOM_S", 0.01)
+    async with kept() as here:
+        here.open(WEB, SPEC)
+        ends = [pipe(), pipe()]
+        here.attach(WEB, ends[0][0], 1)
+        here.logger.hear()
+        os.close(here.logger.pipes.pop(1))
+        here.logger.say(messages.NO_ROOM, 1, 1)
+        await until(lambda: here.trouble(WEB) == "the logger has no descriptor left for it")
+        here.finish("web")
+        here.attach(WEB, ends[1][0], 2)
+        first, finish, second = await here.logger.until_heard(messages.ATTACH, messages.FINISH, messages.ATTACH)
+        assert first == [messages.ATTACH, 1, 1, 1, True]
+        assert second == [messages.ATTACH, 1, 2, 2, False]
+        here.logger.say(messages.BEGUN, 1, 1, 0)
+        await until(lambda: not here.trouble(WEB))
+        assert [kind for kind, _, _ in here.noted] == ["log trouble", "log well"]
+        assert finish == [messages.FINISH, 1]
+        for _, write_end in ends:
+            os.close(write_end)
+
+
+@in_loop
+async def test_a_message_whose_descriptors_find_no_room_is_not_lost() -> None:
+    """It comes without them, and nothing of it stays open."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        read_end, write_end = pipe()
+        messages.send(ours, [messages.ATTACH, 1, 1, 1, False], (read_end, write_end))
+        before = open_descriptors()
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        lowest = os.dup(read_end)
+        os.close(lowest)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, limits[1]))
+        try:
+            assert messages.receive(theirs) == ([messages.ATTACH, 1, 1, 1, False], [])
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        assert open_descriptors() == before
+        os.close(read_end)
+        os.close(write_end)
 
 
 @in_loop
