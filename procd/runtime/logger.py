@@ -8,6 +8,7 @@ none.
 from __future__ import annotations
 
 import os
+import site
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,9 +57,10 @@ class _Logger(ProcessProtocol):
 def starter(loop: asyncio.AbstractEventLoop, reaper: Reaper, environ: Mapping[str, str]) -> Starter:
     """Make what starts a logger, with these variables."""
     variables = dict(environ)
-    # From where we are ourselves, whatever its directory and its user.
-    places = [str(Path(procd.__file__).parents[1]), *filter(None, [variables.get("PYTHONPATH")])]
-    variables["PYTHONPATH"] = ":".join(places)
+    place = str(Path(procd.__file__).parents[1])
+    if place not in {*site.getsitepackages(), site.getusersitepackages()}:
+        # We were not installed but are run from a checkout, which the directory of a child would not tell.
+        variables["PYTHONPATH"] = ":".join(filter(None, [variables.get("PYTHONPATH"), place]))
 
     def start(channel: int, on_end: Callable[[str], None]) -> _Logger:
         logger = _Logger(on_end)
