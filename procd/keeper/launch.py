@@ -16,6 +16,8 @@ def command(children: Mapping[str, Sequence[str]], **seconds: float) -> list[str
     To be executed by a process that is a subreaper already (PR_SET_CHILD_SUBREAPER stays through execve(2)):
     the keeper cannot become one by itself, because ctypes would be a sixth of its memory.
 
+    Whoever does that may block SIGTERM and its like before: the keeper lets them through when it has handlers.
+
     `-I` and `-S`: no environment variable and no installed package changes what runs, and it starts faster.
     """
     argv = [sys.executable, "-I", "-S", str(Path(__file__).resolve().parent / "__main__.py")]

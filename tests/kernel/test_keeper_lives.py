@@ -160,8 +160,8 @@ def test_a_keeper_that_was_stopped_itself_blames_nobody(kept: World) -> None:
     """Everybody's time stood still when the container was frozen."""
     kept.start(beat=0.02, patience=3.0)
     life = kept.up()
-    os.kill(kept.pid, signal.SIGSTOP)
     life.kill(signal.SIGSTOP)
+    os.kill(kept.pid, signal.SIGSTOP)
     started = os.times().elapsed
     until(lambda: os.times().elapsed > started + 4.0)
     os.kill(kept.pid, signal.SIGCONT)
