@@ -162,6 +162,22 @@ class Logs:
             self._note_loss(slot, lost, _NO_ANSWER)
         self._tell(slot)
 
+    def share(self, key: StreamKey) -> int | None:
+        """Another write end of the pipe that a stream is written to, for the caller to own; None without one.
+
+        What is written to one pipe stands in the log as it came, which is not so of two.
+        """
+        slot = self._slots.get(key)
+        pipe = slot.pipes[-1] if slot is not None and slot.pipes else None
+        if pipe is None or pipe.finished or pipe.detached:
+            return None
+        try:
+            # A pipe is opened again like a fifo (pipe(7)); who holds its read end holds it open.
+            return os.open(f"/proc/self/fd/{pipe.fd}", os.O_WRONLY | os.O_CLOEXEC)
+        except OSError:
+            # No /proc, or no descriptor left: the next pipe says so.
+            return None
+
     def _note_loss(self, slot: Slot, lost: int, reason: str) -> None:
         key = slot.key
         log.error("output lost", program=key.program, path=slot.path, bytes=lost, reason=reason)

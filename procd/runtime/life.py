@@ -90,7 +90,9 @@ def launch(  # noqa: PLR0913 - what a life has and a hook has not
         variables["NOTIFY_SOCKET"] = around.notify_path
         if spec.health is not None and spec.health.watchdog_s > 0:
             variables["WATCHDOG_USEC"] = str(int(spec.health.watchdog_s * 1e6))
-    with _Outputs(spec if logged else None, around.logs, around.journal_socket) as outputs:
+    # What is run beside a life writes to the pipe of that, so that the log has all of it as it came.
+    beside = child_fds is None
+    with _Outputs(spec if logged else None, around, beside=beside) as outputs:
         process = Process(
             around.loop, command[0], command, variables, None, protocol,
             child_fds={0: NULL, **outputs.child_fds, **sockets, **(child_fds or {})},
@@ -275,11 +277,12 @@ class Life(ProcessProtocol):
 class _Outputs:
     """The outputs of a life about to begin: made, given to the child, and the read ends to the logs."""
 
-    __slots__ = ("_logs", "_owner", "_read_ends", "_write_ends", "child_fds")
+    __slots__ = ("_beside", "_logs", "_owner", "_read_ends", "_write_ends", "child_fds")
 
-    def __init__(self, spec: ProgramSpec | None, logs: Logs, journal_socket: str) -> None:
-        """Make what a spec asks for; nothing for None."""
-        self._logs = logs
+    def __init__(self, spec: ProgramSpec | None, around: Surroundings, *, beside: bool) -> None:
+        """Make what a spec asks for, or share it; nothing for None."""
+        logs = self._logs = around.logs
+        self._beside = beside
         self._owner = spec.credentials.uid if spec and spec.credentials else None
         self._read_ends: dict[StreamKey, int] = {}
         self._write_ends: list[int] = []
@@ -299,7 +302,7 @@ class _Outputs:
                     logs.open(key, kept, spec.program, spec.instance)
                     self.child_fds[fd] = self._pipe(key)
                 if kind is Output.JOURNAL:
-                    self.child_fds[fd] = self._journal(journal_socket, spec.name)
+                    self.child_fds[fd] = self._journal(around.journal_socket, spec.name)
                 elif kind is Output.STDOUT:
                     self.child_fds[fd] = self.child_fds[1]
         except BaseException:
@@ -307,6 +310,10 @@ class _Outputs:
             raise
 
     def _pipe(self, key: StreamKey) -> int:
+        shared = self._logs.share(key) if self._beside else None
+        if shared is not None:
+            self._write_ends.append(shared)
+            return shared
         try:
             read_end, write_end = os.pipe2(os.O_CLOEXEC)
         except OSError as error:

@@ -150,6 +150,7 @@ async def test_hooks_run_around_a_life_in_their_order_and_write_to_its_log(tmp_p
         await world.until_logged(b"life")
         world.runtime.submit(Stop("web", TEST))
         await world.until_state(State.STOPPED)
+        await world.until_moved()
         lines = world.log_of("web").read_bytes().splitlines()
         assert lines[0] == b"before start"
         assert set(lines[1:3]) == {b"life", b"after ready"}

@@ -301,6 +301,26 @@ async def test_a_message_whose_descriptors_find_no_room_is_not_lost() -> None:
 
 
 @in_loop
+async def test_a_pipe_is_shared_while_its_program_lives() -> None:
+    """What both write comes in one order; a pipe of the dead, or that was detached, is nobody's."""
+    async with kept() as here:
+        assert here.share(WEB) is None
+        here.open(WEB, SPEC)
+        assert here.share(WEB) is None
+        read_end, write_end = pipe()
+        here.attach(WEB, read_end)
+        shared = here.share(WEB)
+        assert shared is not None
+        os.write(write_end, b"one ")
+        os.write(shared, b"two")
+        assert os.read(read_end, 100) == b"one two"
+        os.close(shared)
+        here.finish("web")
+        assert here.share(WEB) is None
+        os.close(write_end)
+
+
+@in_loop
 async def test_nothing_is_asked_about_logs_that_have_no_pipes() -> None:
     """All of it is in the file, then; with pipes the answer is waited for, to a bound."""
     async with kept() as here:
