@@ -43,8 +43,11 @@ def open_part(path: str) -> Part | None:
     Raises OSError where there is one that cannot be read, with ENOTSUP for what is not a regular file.  `start`
     is to be set by whoever knows the other files.
     """
-    # O_NONBLOCK: opening a fifo that somebody put there must not wait for its writer.
     try:
+        # A fifo is not even opened: whoever writes to it would take us for its reader for a moment.
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            raise _not_regular(path)
+        # O_NONBLOCK: it could have become one just now.
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY)
     except FileNotFoundError:
         return None
@@ -54,6 +57,10 @@ def open_part(path: str) -> Part | None:
     except OSError:
         os.close(fd)
         raise
+
+
+def _not_regular(path: str) -> OSError:
+    return OSError(errno.ENOTSUP, "it is not a regular file", path)
 
 
 class Part:
@@ -68,7 +75,7 @@ class Part:
     def __init__(self, fd: int, path: str) -> None:
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode):
-            raise OSError(errno.ENOTSUP, "it is not a regular file", path)
+            raise _not_regular(path)
         self.fd = fd
         self.path = path
         self.start = 0

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any
 
 from procd.config.spec import Input, LogSpec
 from procd.control.streams import MAX_STREAMS
-from tests.kernel.children import in_loop
+from tests.kernel.children import BOUND_S, in_loop
 from tests.world import World
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
     from tests.world import Client
 
@@ -83,3 +86,30 @@ async def test_a_hundred_followers_get_every_byte_of_a_flood(tmp_path: Path) -> 
         for got in await asyncio.gather(*(read_stream(client, len(expected)) for client in clients)):
             assert got == expected
         assert (tmp_path / "web.log.9").exists()
+
+
+@in_loop
+async def test_whoever_runs_a_program_learns_where_its_output_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when the first of it is in the log before the answer is made, behind what was there before."""
+    async with World(tmp_path) as world:
+        log = world.log_of("job")
+        log.write_bytes(b"from long ago\n")
+        begin = world.runtime.transients.start
+
+        def start_and_wait(*arguments: Any, **options: Any) -> None:  # noqa: ANN401 - whatever it takes
+            begin(*arguments, **options)
+            deadline_s = time.monotonic() + BOUND_S
+            while b"up\n" not in log.read_bytes():
+                assert time.monotonic() < deadline_s
+                time.sleep(0.001)
+
+        monkeypatch.setattr(world.runtime.transients, "start", start_and_wait)
+        client = await world.client()
+        spec = {"command": "echo up; exec sleep 1000", "shell": True, "name": "job"}
+        record = await client.call("run", spec=spec)
+        for stream in ("stdout", "stderr"):
+            assert record["streams"][stream]["offset"] == len(b"from long ago\n")
+        await client.call("logs", program="job", offset=record["streams"]["stdout"]["offset"], follow=True)
+        assert await read_stream(client, 3) == b"up\n"

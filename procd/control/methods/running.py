@@ -6,6 +6,7 @@ its own groups, as the kernel told them.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
@@ -15,6 +16,7 @@ from procd.config.accounts import user_id
 from procd.config.problems import Mistake
 from procd.core import Cause
 from procd.errors import BadRequest, ConfigurationError, Failed, TooLarge, WrongState
+from procd.output.history import History
 from procd.runtime.record import record
 from procd.runtime.transient import ENDED
 
@@ -46,8 +48,26 @@ def run(call: Call, sent: dict[str, Any]) -> Answer:
         call.permit.require(Right.RUN_AS, spec)
     if name in runtime.machine.programs:
         raise WrongState(f"there is a program {name} already", "give this one another name, or none")
+    begins = _begins(spec)
     runtime.transients.start(spec, call.peer.actor, forget=forget)
-    return record(runtime, runtime.machine.programs[name])
+    answer = record(runtime, runtime.machine.programs[name])
+    for log in answer["streams"].values():
+        log["offset"] = begins.get(log["path"], 0)
+    return answer
+
+
+def _begins(spec: ProgramSpec) -> dict[str, int]:
+    """Where in each log, by its path, the output of a program begins that is not there yet.
+
+    Looked up before it starts: afterwards the first of its output may be in the log already.
+    """
+    begins = {}
+    for kept in (spec.stdout_log, spec.stderr_log):
+        if kept is not None:
+            # It may be no file, or none that can be read: then nobody can follow it either.
+            with contextlib.suppress(OSError):
+                begins[kept.path] = History(kept.path, kept.keep, lambda: None).extent().end
+    return begins
 
 
 def _text(written: dict[str, Any], key: str) -> str:
