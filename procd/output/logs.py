@@ -22,6 +22,7 @@ from procd.output import messages
 from procd.output.board import Board
 from procd.output.channel import Channel, Parcel
 from procd.output.logger.pipe import unread_bytes
+from procd.output.notes import Notes
 from procd.output.questions import Questions
 from procd.output.slot import HeldPipe, settings
 from procd.output.slots import Slots
@@ -60,7 +61,7 @@ class Watcher(NamedTuple):
 class Logs:
     """The logs of all programs, by stream.
 
-    `start` starts a logger.  `on_note(kind, program, **facts)` hears what is worth an event.
+    `start` starts a logger; `notes` is told what is worth an event.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, start: Starter) -> None:
@@ -92,7 +93,7 @@ class Logs:
             messages.ROTATED: self._questions.answered,
             messages.CLOSED: self._hear_closed,
         }
-        self.on_note: Callable[..., None] = _nothing
+        self.notes = Notes()
 
     def begin(self) -> None:
         """Start the logger."""
@@ -159,7 +160,7 @@ class Logs:
         self._last_pipe += 1
         lost = slot.attach(HeldPipe(self._last_pipe, read_end, pid, begun))
         if lost:
-            self._note_loss(slot, lost, _NO_ANSWER)
+            self.notes.loss(slot, lost, _NO_ANSWER)
         self._tell(slot)
 
     def share(self, key: StreamKey) -> int | None:
@@ -177,11 +178,6 @@ class Logs:
         except OSError:
             # No /proc, or no descriptor left: the next pipe says so.
             return None
-
-    def _note_loss(self, slot: Slot, lost: int, reason: str) -> None:
-        key = slot.key
-        log.error("output lost", program=key.program, path=slot.path, bytes=lost, reason=reason)
-        self.on_note("output lost", key.program, stream=key.stream, path=slot.path, bytes=lost, reason=reason)
 
     def finish(self, program: str) -> None:
         """Who wrote to a program's pipes is dead: what is in them now stands before what comes next."""
@@ -372,7 +368,7 @@ class Logs:
             return
         slot, pipe = found
         if slot.trouble == _NO_ROOM:
-            self._hear_well(number, 0)
+            self.notes.well(slot, 0)
         if pipe.begun is not None:
             begun, pipe.begun = pipe.begun, None
             begun(offset)
@@ -383,7 +379,7 @@ class Logs:
             slot, pipe = found
             pipe.refuse()
             if not slot.trouble:
-                self._hear_trouble(number, _NO_ROOM)
+                self.notes.trouble(slot, _NO_ROOM)
             self._loop.call_later(NO_ROOM_S, self._try_again, slot)
 
     def _try_again(self, slot: Slot) -> None:
@@ -406,18 +402,12 @@ class Logs:
     def _hear_trouble(self, number: int, reason: str) -> None:
         slot = self._slots.numbered(number)
         if slot is not None:
-            slot.trouble = reason
-            key = slot.key
-            log.error("log cannot be written", program=key.program, path=slot.path, reason=reason)
-            self.on_note("log trouble", key.program, stream=key.stream, path=slot.path, reason=reason)
+            self.notes.trouble(slot, reason)
 
     def _hear_well(self, number: int, dropped: int) -> None:
         slot = self._slots.numbered(number)
         if slot is not None:
-            slot.trouble = ""
-            key = slot.key
-            log.info("log is written again", program=key.program, path=slot.path, dropped_bytes=dropped)
-            self.on_note("log well", key.program, stream=key.stream, path=slot.path, dropped=dropped)
+            self.notes.well(slot, dropped)
 
     def _hear_forgotten(self, number: int) -> None:
         slot = self._slots.free(number)
@@ -426,14 +416,14 @@ class Logs:
         tell()
         lost = self._board.dropped(number) - dropped
         if lost > 0:
-            self._note_loss(slot, lost, "its log could not be written when it was closed")
+            self.notes.loss(slot, lost, "its log could not be written when it was closed")
 
     def _hear_closed(self) -> None:
         self._channel.is_last = True
 
     def gone(self, reason: str) -> None:
         """The logger has died; another takes its place."""
-        self.on_note("logger ended", None, reason=reason)
+        self.notes.logger_ended(reason)
 
 
 def _tell_over(watchers: list[Watcher], reason: str) -> None:

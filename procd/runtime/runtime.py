@@ -84,7 +84,7 @@ class Runtime:
         self.machine = machine
         self.watches = Watches()
         self.journal = Journal()
-        around.logs.on_note = self._note_of_log
+        around.logs.notes.on_note = self._note_of_log
         self.transients = Transients(self)
         self.usages = Usages(around.loop)
         self.began_s = around.loop.time()

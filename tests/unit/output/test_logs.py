@@ -36,7 +36,7 @@ class Kept(Logs):
         self.start = FakeStart()
         super().__init__(asyncio.get_running_loop(), self.start)
         self.noted: list[tuple[str, str | None, dict[str, Any]]] = []
-        self.on_note = lambda kind, program, **facts: self.noted.append((kind, program, facts))
+        self.notes.on_note = lambda kind, program, **facts: self.noted.append((kind, program, facts))
 
     @property
     def logger(self) -> FakeLogger:
