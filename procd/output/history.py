@@ -14,7 +14,8 @@ import errno
 import os
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from procd.output.part import START, open_part, read_attribute
+from procd.output.logger.file import START, read_attribute
+from procd.output.part import open_part
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -11,10 +11,7 @@ import stat
 import struct
 import zlib
 
-#: Extended attributes of a log file, written by the logger: the offset of its first byte in the log, and the
-#: second (Unix time) in which that byte came; in ASCII.
-START = "user.procd.start"
-SINCE = "user.procd.since"
+from procd.output.logger.file import SINCE, START, read_attribute
 
 #: Bytes of a compressed file that one step may read.  One that yields nothing from so many, four times over,
 #: is heard again later.
@@ -22,19 +19,8 @@ _COMPRESSED_BYTES = 16384
 _READS = 4
 #: What a step may pass over in a compressed file: a third of a millisecond, as measured.
 _SKIP_BYTES = 65536
-#: An offset is what fits into 63 bits; anything else in an attribute is none.
-_MAX_DIGITS = 18
 #: gzip counts its uncompressed bytes in 32 bits, at its end (RFC 1952).
 _SIZE_MODULUS = 1 << 32
-
-
-def read_attribute(fd: int, name: str) -> int | None:
-    """The number in an extended attribute; None where there is none, or something else."""
-    try:
-        text = os.getxattr(fd, name)
-    except OSError:
-        return None
-    return int(text) if text.isdigit() and len(text) <= _MAX_DIGITS else None
 
 
 def open_part(path: str) -> Part | None:

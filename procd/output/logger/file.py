@@ -21,6 +21,8 @@ DIRECTORY_MODE = 0o750
 #: which that byte came; in ASCII.
 START = "user.procd.start"
 SINCE = "user.procd.since"
+#: What fits into 63 bits.
+MAX_DIGITS = 18
 
 #: splice(2) cannot be done on this file system (EINVAL).
 NO_SPLICE = frozenset({errno.EINVAL, errno.ENOSYS})
@@ -34,12 +36,15 @@ _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK |
 
 
 def read_attribute(target: int | str, name: str) -> int | None:
-    """The number in an extended attribute of a file; None where there is none."""
+    """The number in an extended attribute of a file; None where there is none, or something else.
+
+    Whoever may write the directory may have made the file: a number that has no place on the board is none.
+    """
     try:
         text = os.getxattr(target, name)
     except OSError:
         return None
-    return int(text) if text.isdigit() else None
+    return int(text) if text.isdigit() and len(text) <= MAX_DIGITS else None
 
 
 def make_directory(path: str) -> None:

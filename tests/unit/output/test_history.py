@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from procd.output import history as module
 from procd.output.history import CUT, DAMAGED, ROTATED, Extent, Gap, History, Reader
-from procd.output.part import START, CompressedPart, Part
+from procd.output.logger.file import START, read_attribute
+from procd.output.part import CompressedPart, Part
 from procd.output.search import start_of_last_lines
 from tests.kernel.children import open_descriptors
 from tests.unit.output.written import Written, read_all, text_of
@@ -242,6 +243,17 @@ def test_a_claim_that_cannot_be_is_not_believed(log: Written, claim: bytes) -> N
     """Whoever may write the directory may write attributes, too: offsets are computed then."""
     os.setxattr(log.path.with_name("web.log.1"), START, claim)
     assert text_of(came_from(log, 0)) == log.everything
+
+
+@pytest.mark.parametrize("claim", [b"1" * 19, b"9" * 4001, b"-1", b"1 ", b""])
+def test_an_attribute_that_is_no_offset_is_none(tmp_path: Path, claim: bytes) -> None:
+    """The logger reads it too, and must not die of what somebody wrote."""
+    path = tmp_path / "log"
+    path.touch()
+    os.setxattr(path, START, claim)
+    assert read_attribute(str(path), START) is None
+    os.setxattr(path, START, b"1" * 18)
+    assert read_attribute(str(path), START) == int("1" * 18)
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("/etc/passwd")])

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from procd.output.history import Extent, Gap, History, Reader
-from procd.output.part import SINCE, START
+from procd.output.logger.file import SINCE, START
 
 if TYPE_CHECKING:
     from pathlib import Path
