@@ -121,9 +121,9 @@ class FakeDaemon:
             os.close(self.pipes.pop(message[2])[1])
         return True
 
-    def until(self, fact: Callable[[], object]) -> None:
+    def until(self, fact: Callable[[], object], bound_s: float = BOUND_S) -> None:
         """Listen until something is so."""
-        deadline = time.monotonic() + BOUND_S
+        deadline = time.monotonic() + bound_s
         while not fact():
             assert time.monotonic() < deadline, f"not in time; heard {self.heard[-10:]}"
             assert self.ended() is None, f"the logger ended with status {self._status}"

@@ -105,12 +105,9 @@ class Format:
         if self.is_raw or not data:
             return data
         head = self._head(now_s, pid)
-        text = self._escape(data)
-        ended = text.endswith(b"\n")
-        text = text.replace(b"\n", self.line_end + head, text.count(b"\n") - ended)
-        if ended:
-            text = text[:-1] + self.line_end
-        return text if continued else head + text
+        text = self._escape(data).replace(b"\n", self.line_end + head)
+        end = len(text) - len(head) if data.endswith(b"\n") else len(text)
+        return text[:end] if continued else head + text[:end]
 
     def remark(self, text: str, now_s: float) -> bytes:
         """A line of our own."""

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: Bytes that one pipe may move before the others get their turn: one flood does not starve the rest.
 TURN_BYTES = 1 << 20
+#: A piece that was smaller than this was the last in its pipe.
+LEAST_BYTES = 8192
 #: Seconds after which what cannot be written is tried again.
 RETRY_S = 1.0
 #: Lines of the daemon that wait for a log that holds its pipes.
@@ -153,6 +155,20 @@ class Log:
             self._let_go(pipe)
             return ENDED
         self._grew()
+        return moved
+
+    def empty_once(self, pipe: Pipe) -> int:
+        """Take what is in a busy pipe, TURN_BYTES at most; returns as `turn`.
+
+        What has to be looked at moves in smaller pieces than what is spliced: as many as there are.
+        """
+        moved = self.turn(pipe)
+        more = moved
+        while (
+            more > LEAST_BYTES and moved < TURN_BYTES and self._target is not None and not self._target.splices
+        ):
+            more = self.turn(pipe, TURN_BYTES - moved)
+            moved += max(more, 0)
         return moved
 
     def drain(self) -> bool:

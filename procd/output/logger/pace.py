@@ -100,7 +100,7 @@ class Pace:
         for pipe in tuple(self._busy.values()):
             if pipe.pace != BUSY:
                 continue
-            moved = pipe.log.turn(pipe)
+            moved = pipe.log.empty_once(pipe)
             if moved > 0:
                 pipe.last = now
                 fullest = max(fullest, moved / pipe.capacity)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from procd.output.logger.world import World
 
 #: Bytes that are looked at in one turn: with more, the allocator goes to the kernel for each.
-BATCH_BYTES = 1 << 16
+BATCH_BYTES = 1 << 15
 #: A line that goes on for so long where a file has to be rotated is cut.
 LINE_BYTES = 1 << 20
 #: Seconds between two looks whether a log that is written still stands where it was.
@@ -43,9 +43,9 @@ class RotatingFile:
         "_rotate_at",
         "_slot",
         "_spec",
-        "_splices",
         "_world",
         "due",
+        "splices",
     )
 
     #: A file never lets one wait.
@@ -63,7 +63,7 @@ class RotatingFile:
         self._beyond = 0
         self._check_at = self._rotate_at = 0.0
         #: Bytes can be moved without being read.
-        self._splices = self._format.is_raw
+        self.splices = self._format.is_raw
         #: Who wrote the line in the middle of which the file ends; 0 where that is not known.
         self._pid = 0
         #: The file ends in the middle of a line; of a raw log this is not kept.
@@ -139,7 +139,7 @@ class RotatingFile:
         """
         if self._world.loop.now >= self._check_at:
             self._check()
-        moved = self._take_unseen(pipe, at_most) if self._splices else None
+        moved = self._take_unseen(pipe, at_most) if self.splices else None
         if moved is None:
             moved = self._take_looking(pipe, pid, min(at_most, BATCH_BYTES))
         self._tell_extent()
@@ -160,7 +160,7 @@ class RotatingFile:
         except OSError as error:
             if error.errno not in NO_SPLICE:
                 raise
-            self._splices = False
+            self.splices = False
             return None
         self._world.board.count(self._slot, taken=moved)
         return moved
@@ -215,7 +215,7 @@ class RotatingFile:
 
     def _move(self, pipe: int, pid: int, data: bytes) -> int:
         """Move these first bytes of a pipe."""
-        if self._splices:
+        if self.splices:
             moved = self._splice(pipe, len(data))
             if moved is not None:
                 return moved

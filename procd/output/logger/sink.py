@@ -83,9 +83,9 @@ class Sink:
         "_rest",
         "_slot",
         "_socket",
-        "_splices",
         "_world",
         "due",
+        "splices",
     )
 
     #: There is no first byte that could become old, and nothing to cut.
@@ -106,7 +106,7 @@ class Sink:
         is_socket = stat.S_ISSOCK(os.fstat(self._fd).st_mode)
         #: Written to without waiting by a flag of the call.
         self._socket = socket.socket(fileno=os.dup(self._fd)) if is_socket else None
-        self._splices = self._format.is_raw and not is_socket and not os.get_blocking(self._fd)
+        self.splices = self._format.is_raw and not is_socket and not os.get_blocking(self._fd)
         self._advance(0)
         turns = world.turns
         if turns.slot_left == slot and turns.left is not None:
@@ -130,7 +130,7 @@ class Sink:
         Raises BlockingIOError when the pipe is empty, FullError, and OSError when nobody is at the other side.
         """
         self.flush()
-        if self._splices:
+        if self.splices:
             moved = self._splice(pipe, at_most)
             if moved is not None:
                 return moved
@@ -159,7 +159,7 @@ class Sink:
         except OSError as error:
             if error.errno not in NO_SPLICE:
                 raise
-            self._splices = False
+            self.splices = False
             return None
         self._world.board.count(self._slot, taken=moved)
         self._advance(moved)
