@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from time import clock_gettime
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,8 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
 #: Processes that are asked for at once whose files stay open, at least and at most; and for how many seconds
-#: after the last time.  A few are quick anyway; ten thousand would take descriptors that programs need.
+#: after the last time.  A few are quick anyway; ten thousand would take descriptors that programs need, and so
+#: would a thousand where there are few: at most this share of what procd may have open.
 FEWEST_KEPT, MOST_KEPT = 128, 1024
+KEPT_SHARE = 1 / 16
 KEPT_S = 30.0
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -67,10 +70,11 @@ class Usages:
         self._loop = loop
         self._kept: dict[int, int] = {}
         self._end: asyncio.TimerHandle | None = None
+        self._most = min(MOST_KEPT, int(resource.getrlimit(resource.RLIMIT_NOFILE)[0] * KEPT_SHARE))
 
     def of(self, pids: Collection[int]) -> Mapping[int, Usage | None]:
         """Ask for all of these processes; None for one that is gone."""
-        if not FEWEST_KEPT <= len(pids) <= MOST_KEPT:
+        if not FEWEST_KEPT <= len(pids) <= self._most:
             return {pid: usage(pid) for pid in pids}
         for pid in self._kept.keys() - pids:
             os.close(self._kept.pop(pid))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import subprocess
 import time
@@ -140,3 +141,16 @@ def test_a_number_that_is_anothers_now_is_looked_up_again(
     sleepers[0].wait()
     assert usages.of(pids[1:]) == {pid: usage(pid) for pid in pids[1:]}
     usages.close()
+
+
+def test_where_descriptors_are_few_none_is_kept(
+    loop: asyncio.AbstractEventLoop,
+    sleepers: list[subprocess.Popen[bytes]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They are for programs: what `status` keeps open is a small share of what procd may have."""
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (64, 64))
+    usages = Usages(loop)
+    before = open_descriptors()
+    assert None not in usages.of([each.pid for each in sleepers]).values()
+    assert open_descriptors() == before
