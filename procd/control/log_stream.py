@@ -90,6 +90,8 @@ class LogStream:
         A log that does not exist yet is empty.  Raises Failed when it cannot be read; this is closed then.
         """
         try:
+            # Many may ask at once, and each opens some files.
+            await pause()
             self._reader.offset = await self._find(beginning, pause)
         except OSError as error:
             self.close()

@@ -225,7 +225,7 @@ async def test_a_log_that_grows_while_it_is_shown_has_an_end(tmp_path: Path) -> 
 
     outlet.room = room  # type: ignore[method-assign]
     stream = followed.stream(follow=False)
-    await stream.start_at(Beginning(), asyncio.Event().wait)
+    await stream.start_at(Beginning(), Outlet().room)
     await stream.run(1, outlet)
     assert outlet.content == b"x" * 3 * MAX_CHUNK_BYTES
 
