@@ -6,15 +6,15 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
-from procd.config.spec import Input, LogSpec
+import pytest
+
+from procd.config.spec import Input, LogSpec, Output
 from procd.control.streams import MAX_STREAMS
 from tests.kernel.children import BOUND_S, in_loop
 from tests.world import World
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
     from tests.world import Client
 
@@ -113,3 +113,40 @@ async def test_whoever_runs_a_program_learns_where_its_output_begins(
             assert record["streams"][stream]["offset"] == len(b"from long ago\n")
         await client.call("logs", program="job", offset=record["streams"]["stdout"]["offset"], follow=True)
         assert await read_stream(client, 3) == b"up\n"
+
+
+@pytest.mark.parametrize(
+    ("stdout", "stderr", "stream", "hint"),
+    [
+        (Output.NULL, Output.STDOUT, "stdout", 'it is thrown away; to keep it, give it `stdout = "log"`'),
+        (Output.NULL, Output.STDOUT, "stderr", 'it is thrown away; to keep it, give it `stderr = "log"`'),
+        (Output.LOG, Output.NULL, "stderr", 'it is thrown away; to keep it, give it `stderr = "log"`'),
+        (Output.LOG, Output.STDOUT, "stderr", "its stderr goes where its stdout goes: ask for that"),
+        (Output.JOURNAL, Output.STDOUT, "stdout", "it goes to the system's journal: journalctl -t web"),
+        (Output.JOURNAL, Output.STDOUT, "stderr", "it goes to the system's journal: journalctl -t web"),
+    ],
+)
+def test_a_stream_without_a_log_says_where_it_goes(
+    tmp_path: Path, stdout: Output, stderr: Output, stream: str, hint: str
+) -> None:
+    """And how it would have one."""
+
+    async def ask() -> None:
+        async with World(tmp_path) as world:
+            world.add(world.spec(stdout=stdout, stderr=stderr), start=False)
+            client = await world.client()
+            refusal = await client.refusal("logs", program="web", stream=stream)
+            assert (refusal["code"], refusal["hint"]) == ("WRONG_STATE", hint)
+
+    asyncio.run(ask())
+
+
+@in_loop
+async def test_a_log_has_one_beginning(tmp_path: Path) -> None:
+    """Two are a mistake of the client."""
+    async with World(tmp_path) as world:
+        world.add(world.spec(), start=False)
+        client = await world.client()
+        for where in ({"lines": 1, "since": 5}, {"offset": 0, "since": 5}, {"lines": 1, "offset": 0}):
+            assert (await client.refusal("logs", program="web", **where))["code"] == "BAD_REQUEST"
+        assert (await client.call("logs", program="web", since=4e9))["offset"] == 0

@@ -324,7 +324,7 @@ def test_a_program_without_a_log_says_where_its_output_goes(start_daemon: Callab
     )
     done = daemon.procctl("logs", "web")
     assert done.code == 1
-    assert "its output is thrown away" in done.err
+    assert "it is thrown away" in done.err
     assert 'stdout = "log"' in done.err
     done = daemon.procctl("logs", "web", "--stream", "stderr")
     assert "thrown away" in done.err

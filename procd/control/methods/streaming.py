@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from procd.config.access import Right
+from procd.config.spec import Output
 from procd.control.event_stream import EventStream
 from procd.control.log_stream import Beginning, LogStream
 from procd.control.veil import Veil, VisibleJournal
@@ -74,13 +75,13 @@ async def logs(call: Call, sent: dict[str, Any]) -> Answer:
 
 def _no_log(spec: ProgramSpec, key: StreamKey) -> WrongState:
     """Say why there is no log, and where to look instead."""
-    goes_to = (spec.stdout if key.stream == "stdout" else spec.stderr).value
-    if goes_to == "stdout" and spec.stdout_log is not None:
+    goes_to = spec.stdout if key.stream == "stdout" or spec.stderr is Output.STDOUT else spec.stderr
+    if goes_to is Output.LOG:
         hint = "its stderr goes where its stdout goes: ask for that"
-    elif goes_to == "journal":
-        hint = "its output goes to the journal: journalctl shows it"
+    elif goes_to is Output.JOURNAL:
+        hint = f"it goes to the system's journal: journalctl -t {key.program}"
     else:
-        hint = f'its output is thrown away; to keep it, give it `{key.stream} = "log"`'
+        hint = f'it is thrown away; to keep it, give it `{key.stream} = "log"`'
     return WrongState(f"{key.program} keeps no log of its {key.stream}", hint)
 
 
