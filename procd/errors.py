@@ -11,6 +11,7 @@ the command lines and the control socket turn fields into sentences and exit cod
     ├── ProcessExitedAlready    a signal for a process that was reaped
     ├── DescriptorClosed        a write to, or a producer for, a stream that is closed
     ├── BufferFull              a write that would make more wait than is allowed; nothing of it was taken
+    ├── UnreadableRecord        what an earlier supervisor has left of itself is not what this one reads
     ├── ProtocolError
     │   ├── LocalProtocolError  we tried to send what the protocol does not allow
     │   └── RemoteProtocolError the peer sent what the protocol does not allow
@@ -114,6 +115,15 @@ class BufferFull(ProcdError):  # noqa: N818 - it names the state
         self.buffered = buffered
         self.offered = offered
         self.bound = bound
+
+
+class UnreadableRecord(ProcdError):  # noqa: N818 - it names the thing
+    """A record that an earlier supervisor has left cannot be read; `name` is the program's, if there is one."""
+
+    def __init__(self, name: str | None, reason: str) -> None:
+        super().__init__(f"the record of {name or 'procd itself'} cannot be read: {reason}")
+        self.name = name
+        self.reason = reason
 
 
 class ProtocolError(ProcdError):

@@ -14,13 +14,16 @@ _FEW = 64
 
 
 class Deadlines:
-    """A heap with lazy deletion: a program's `deadline_s` is the truth, older entries are skipped when met."""
+    """A heap with lazy deletion: a program's `deadline_s` is the truth, older entries are skipped when met.
 
-    __slots__ = ("_heap", "_serial", "_too_many")
+    Of two programs with the same deadline the one that was added earlier comes first, whenever it was set: what
+    happens follows from what is remembered of the programs, and from nothing else.
+    """
+
+    __slots__ = ("_heap", "_too_many")
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Program]] = []
-        self._serial = 0
         self._too_many = _FEW
 
     def __len__(self) -> int:
@@ -31,8 +34,7 @@ class Deadlines:
         """Give a program its only deadline, or none."""
         program.deadline_s = at_s
         if at_s is not None:
-            self._serial += 1
-            heapq.heappush(self._heap, (at_s, self._serial, program))
+            heapq.heappush(self._heap, (at_s, program.number, program))
             if len(self._heap) > self._too_many:
                 self._sweep()
 

@@ -17,6 +17,8 @@ Cycles do not reach this room: the configuration refuses them.
 
 from __future__ import annotations
 
+from bisect import insort
+from operator import attrgetter
 from typing import TYPE_CHECKING, assert_never
 
 from procd.config.spec import Condition, Kind
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from procd.core.program import Program
+
+_NUMBER = attrgetter("number")
 
 #: Conditions that a dependent needs for as long as it runs.
 _LASTING = frozenset({Condition.READY, Condition.HEALTHY})
@@ -43,9 +47,10 @@ class Gate:
 
     def enrol(self, program: Program) -> None:
         """Take a program in, with its present spec."""
-        self._instances.setdefault(program.spec.program, []).append(program)
+        # In the order in which they were added, also when a spec is replaced, or all are adopted.
+        insort(self._instances.setdefault(program.spec.program, []), program, key=_NUMBER)
         for dependency in program.spec.depends_on:
-            self._dependents.setdefault(dependency.program, []).append(program)
+            insort(self._dependents.setdefault(dependency.program, []), program, key=_NUMBER)
 
     def strike(self, program: Program) -> None:
         """Take it out again; to be called before its spec is replaced."""

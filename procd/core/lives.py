@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, assert_never
 
-from procd.config.spec import StopScope
 from procd.core.deadlines import Deadlines
 from procd.core.events import (
     Action,
@@ -27,7 +26,6 @@ from procd.core.events import (
     KillTree,
     Publish,
     RunHook,
-    Signal,
     Spawn,
     Transition,
     WatchHealth,
@@ -35,6 +33,7 @@ from procd.core.events import (
 from procd.core.policy import (
     backoff_delay_s,
     recent_failures,
+    signal_of_step,
     stop_steps,
     verdict_on_exit,
     verdict_on_failed_start,
@@ -81,6 +80,14 @@ class Lives:
         self.active = 0
         self._gate = gate
         self._chance = chance
+
+    # What was there before
+
+    def adopt(self, program: Program) -> None:
+        """Take a program in as an earlier machine left it."""
+        self.starting += program.state is State.STARTING
+        self.active += program.state in ACTIVE
+        self.deadlines.set(program, program.deadline_s)
 
     # Facts of a start
 
@@ -471,10 +478,8 @@ class Lives:
 
     def _next_step(self, program: Program, now: float) -> None:
         program.step += 1
-        step = stop_steps(program.spec)[program.step]
-        group = program.step > 0 or program.spec.stop_scope is StopScope.GROUP
-        self.actions.append(Signal(program.name, step.signal, group))
-        self.deadlines.set(program, now + step.timeout_s)
+        self.actions.append(signal_of_step(program.spec, program.step))
+        self.deadlines.set(program, now + stop_steps(program.spec)[program.step].timeout_s)
 
 
 def _ended_for_good(program: Program) -> bool:

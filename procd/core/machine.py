@@ -39,13 +39,24 @@ from procd.core.events import (
 )
 from procd.core.gate import Gate, holds, is_wanted
 from procd.core.lives import Lives
+from procd.core.memory import read_machine, read_program
+from procd.core.outcome import Final
 from procd.core.program import ACTIVE, LIVE, Program
 from procd.core.states import Desired, State, Trigger
+from procd.core.unfinished import unfinished
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import TypeAlias
 
     from procd.config.spec import Condition, ProgramSpec
+    from procd.core.memory import Record
+
+    #: What is about one program that exists.
+    _OfOne: TypeAlias = (
+        Start | Stop | Restart | Remove | SpawnSucceeded | SpawnFailed | BecameReady | Died | Exited | Emptied
+        | DeadlinePassed | CheckPassed | CheckFailed | HookEnded | ScheduleDue | TimeoutExtended | MainChanged
+    )  # fmt: skip
 
 #: States in which another spec is worth another try at once: what was wrong may have been mended.
 _TRYING = frozenset({State.BACKOFF, State.FATAL, *LIVE})
@@ -56,17 +67,23 @@ class Machine:
 
     `chance` returns a number in [0, 1), for the jitter of delays.  `max_concurrent_starts` bounds how many
     programs may be STARTING at once (None: no bound); the others are WAITING, in the order of their requests.
-    `final` is the essential program that ended for good, and with it everything.
+    `final` is the essential program that ended for good, and with it everything.  `changed` are the names of
+    all programs of which the last call may have changed what `memory` keeps, also of those that are gone.
     """
 
     def __init__(self, chance: Callable[[], float], max_concurrent_starts: int | None = None) -> None:
         self.programs: dict[str, Program] = {}
         self.gate = Gate()
         self.closing = False
-        self.final: Program | None = None
+        self.final: Final | None = None
+        self.changed: set[str] = set()
+        self._changing: set[str] = set()
         self._lives = Lives(self.gate, chance)
         self._slots = max_concurrent_starts
         self._queue: deque[Program] = deque()
+        #: The last number of a program, and the last ticket of the queue, that were given out.
+        self._numbers = 0
+        self._tickets = 0
         #: Whose dependencies are to be looked at, and whose were since all was settled, asked for or not.
         self._pulling: deque[tuple[Program, bool]] = deque()
         self._pulls: dict[Program, bool] = {}
@@ -80,6 +97,7 @@ class Machine:
     def expire(self, now: float) -> list[Action]:
         """Handle every deadline that has passed by `now`."""
         while (program := self._lives.deadlines.pop_passed(now)) is not None:
+            self._changing.add(program.name)
             self._lives.on_deadline(program, now)
         return self._settle(now)
 
@@ -111,6 +129,46 @@ class Machine:
             reasons.append(f"a start slot ({self._lives.starting} of {self._slots} programs are starting)")
         return reasons
 
+    # What was there before
+
+    def adopt(
+        self,
+        whole: Record,
+        records: Iterable[Record],
+        specs: Mapping[str, ProgramSpec],
+        now: float,
+        successors: Mapping[str, ProgramSpec] | None = None,
+    ) -> list[Action]:
+        """Go on with the programs of an earlier machine, from what `memory` made of it; this one has none yet.
+
+        `specs` has the spec in force for each record, `successors` those that were to take over.  Returns the
+        actions of which nobody knows whether they were carried out; all may be carried out twice, but for the
+        Signal of a stop, which is to be left out by whoever knows that it was sent.
+
+        What the shell owes, before it calls `expire`: an answer for each record that is `spawning`
+        (SpawnSucceeded, with Exited if that is over, or SpawnFailed), HookEnded for each with a `hook`, Exited
+        for each `pid` that has ended.  A fact may come with the moment at which it happened, in their order.
+
+        Raises UnreadableRecord for a record that is not one of ours, and KeyError for one that has no spec;
+        nothing has changed then.
+        """
+        if self.programs:
+            raise AssertionError("a machine that has programs cannot adopt others")
+        decided = read_machine(whole)
+        found = sorted((read_program(record, specs) for record in records), key=lambda program: program.number)
+        self.closing, self.final = decided.closing, decided.final
+        for program in found:
+            program.successor = (successors or {}).get(program.name)
+            self.programs[program.name] = program
+            self.gate.enrol(program)
+            self._lives.adopt(program)
+        self._queue.extend(sorted((each for each in found if each.queued), key=lambda each: each.queued))
+        self._numbers = max((program.number for program in found), default=0)
+        self._tickets = max((program.queued for program in found), default=0)
+        actions = [action for program in found for action in unfinished(program)]
+        self._lives.touched.extend(found)
+        return actions + self._settle(now)
+
     # Events
 
     def handle(self, event: Event, now: float) -> list[Action]:
@@ -134,40 +192,48 @@ class Machine:
             self._take(event, now)
         return self._settle(now)
 
-    def _take(self, event: Event, now: float) -> None:  # noqa: C901, PLR0912 - one arm for each event
+    def _take(self, event: Event, now: float) -> None:
         match event:
-            case SpawnSucceeded():
-                self._lives.on_spawned(self.programs[event.name], event.pid, now)
-            case Exited():
-                self._lives.on_exited(self.programs[event.name], event, now)
-            case Start() | Stop() | Restart() | Remove():
-                self._on_request(self.programs[event.name], event, now)
             case Add():
                 self._on_add(event, now)
             case Change():
+                self._changing.add(event.spec.name)
                 self._on_change(self.programs[event.spec.name], event, now)
             case Shutdown():
                 self._on_shutdown(event.cause)
+            case _:
+                program = self.programs[event.name]
+                self._changing.add(event.name)
+                self._hear(program, event, now)
+
+    def _hear(self, program: Program, event: _OfOne, now: float) -> None:  # noqa: C901, PLR0912 - an arm for each
+        match event:
+            case SpawnSucceeded():
+                self._lives.on_spawned(program, event.pid, now)
+            case Exited():
+                self._lives.on_exited(program, event, now)
+            case Start() | Stop() | Restart() | Remove():
+                self._on_request(program, event, now)
             case SpawnFailed():
-                self._lives.on_spawn_failed(self.programs[event.name], event.reason, now)
+                self._lives.on_spawn_failed(program, event.reason, now)
             case BecameReady():
-                self._lives.on_ready(self.programs[event.name], now)
+                self._lives.on_ready(program, now)
             case Emptied():
-                self._lives.on_emptied(self.programs[event.name], event, now)
+                self._lives.on_emptied(program, event, now)
             case CheckPassed() | CheckFailed():
-                self._lives.on_check(self.programs[event.name], event, now)
+                self._lives.on_check(program, event, now)
             case HookEnded():
-                self._lives.on_hook_ended(self.programs[event.name], event, now)
+                self._lives.on_hook_ended(program, event, now)
             case ScheduleDue():
-                self._on_schedule(self.programs[event.name], now)
+                self._on_schedule(program, now)
             case TimeoutExtended():
-                self._lives.on_timeout_extended(self.programs[event.name], event.seconds, now)
+                self._lives.on_timeout_extended(program, event.seconds, now)
             case Died():
-                self._lives.on_died(self.programs[event.name], now)
+                self._lives.on_died(program, now)
             case MainChanged():
-                self._lives.on_main_changed(self.programs[event.name], event.pid)
+                self._lives.on_main_changed(program, event.pid)
             case DeadlinePassed():
-                self._lives.hurry(self.programs[event.name], now)
+                self._lives.hurry(program, now)
             case _:
                 assert_never(event)
 
@@ -229,7 +295,8 @@ class Machine:
             self._replace(program, spec, now, in_place=False)
             trigger = Trigger.RESTART_REQUESTED
         else:
-            program = self.programs[spec.name] = Program(spec, now)
+            self._numbers += 1
+            program = self.programs[spec.name] = Program(spec, now, self._numbers)
             self.gate.enrol(program)
             self._lives.touched.append(program)
         if spec.schedule is not None:
@@ -270,6 +337,7 @@ class Machine:
 
     def _on_shutdown(self, cause: Cause) -> None:
         self.closing = True
+        self._changing.update(self.programs)
         for program in self.programs.values():
             program.armed = False
             if program.state in ACTIVE or program.stuck:
@@ -297,6 +365,7 @@ class Machine:
                 self._pull(*self._pulling.popleft(), now)
             elif touched:
                 program = touched.popleft()
+                self._changing.add(program.name)
                 self._consider(program, now)
                 for neighbour in self.gate.neighbours(program):
                     self._consider(neighbour, now)
@@ -305,13 +374,14 @@ class Machine:
             else:
                 break
         self._pulls.clear()
+        self.changed, self._changing = self._changing, set()
         actions, self._lives.actions = self._lives.actions, []
         return actions
 
     def _close_with(self, final: Program) -> None:
         self._lives.final = None
         if not self.closing:
-            self.final = final
+            self.final = Final(final.name, final.exit)
             self._on_shutdown(Cause(f"{final.name}, which is essential, ended: {final.cause.text}"))
 
     def _pull_for(self, program: Program, *, asked: bool) -> None:
@@ -392,12 +462,15 @@ class Machine:
 
     def _enqueue(self, program: Program) -> None:
         if not program.queued and self._may_start(program):
-            program.queued = True
+            self._tickets += 1
+            program.queued = self._tickets
             self._queue.append(program)
+            self._changing.add(program.name)
 
     def _open(self, program: Program, now: float) -> None:
         """Let the first in the queue start, if it still waits and still may."""
-        program.queued = False
+        program.queued = 0
+        self._changing.add(program.name)
         if program.state is State.WAITING and self._may_start(program):
             self._lives.apply(program, Trigger.CLEARED, program.cause, now)
 

@@ -31,3 +31,13 @@ class Exit(Struct, frozen=True, gc=False):
         if self.code is not None:
             return f"exited with status {self.code}"
         return "ended, nobody knows how"
+
+
+class Final(Struct, frozen=True):
+    """The essential program that ended for good, and with it everything.
+
+    `exit` is how its last life ended; None if there was none, or it could not be started.
+    """
+
+    name: str
+    exit: Exit | None

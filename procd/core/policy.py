@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from procd.config.spec import Kind, Restart, StopStep
+from procd.config.spec import Kind, Restart, StopScope, StopStep
+from procd.core.events import Signal
 from procd.core.states import Trigger
 
 if TYPE_CHECKING:
@@ -59,6 +60,12 @@ def recent_failures(limit: StartLimit | None, failed_at_s: tuple[float, ...], no
 def stop_steps(spec: ProgramSpec) -> tuple[StopStep, ...]:
     """The signals of a stop, in order, each with its time; SIGKILL follows the last."""
     return spec.stop_steps or (StopStep(spec.stop_signal, spec.stop_timeout_s),)
+
+
+def signal_of_step(spec: ProgramSpec, step: int) -> Signal:
+    """The signal of a step, from 0; only the first may be for the main process alone."""
+    group = step > 0 or spec.stop_scope is StopScope.GROUP
+    return Signal(spec.name, stop_steps(spec)[step].signal, group)
 
 
 def backoff_delay_s(backoff: Backoff, failures: int, chance: float) -> float:

@@ -32,19 +32,21 @@ class Program:
     """The record of one instance.  All times are the machine's: monotonic seconds.
 
     `desired`, `state` and `exit` are the three facts.  `cause` says why it is in its state, `wish` why it is
-    desired as it is.  `failures` counts failed starts in a row, `failed_at_s` has their times as far as the
-    start limit looks back; `restarts` counts the lives after the first that nobody asked for.
+    desired as it is.  `number` is its place among all programs, in the order in which they were added.
+    `failures` counts failed starts in a row, `failed_at_s` has their times as far as the start limit looks
+    back; `restarts` counts the lives after the first that nobody asked for.
     """
 
     __slots__ = (
         "after", "armed", "cancelled", "cause", "deadline_s", "desired", "died_s", "empty", "exit",
         "failed_at_s", "failures", "health", "health_failures", "health_reason", "held", "history", "hook",
-        "killed", "pid", "queued", "restarts", "retiring", "since_s", "skipped", "spawning", "spec",
+        "killed", "number", "pid", "queued", "restarts", "retiring", "since_s", "skipped", "spawning", "spec",
         "started_s", "state", "step", "stuck", "successor", "wish", "withdrawn",
     )  # fmt: skip
 
-    def __init__(self, spec: ProgramSpec, now: float) -> None:
+    def __init__(self, spec: ProgramSpec, now: float, number: int = 0) -> None:
         self.spec = spec
+        self.number = number
         self.state = State.STOPPED
         self.desired = Desired.DOWN
         self.exit: Exit | None = None
@@ -66,8 +68,8 @@ class Program:
         #: Its schedule is obeyed; `skipped` counts the times at which it still ran.
         self.armed = False
         self.skipped = 0
-        #: It stands in the queue for a start slot.
-        self.queued = False
+        #: Its ticket in the queue for a start slot, the lowest is the first; 0: it does not stand there.
+        self.queued = 0
         #: The spec that takes over when the present life is empty.
         self.successor: ProgramSpec | None = None
         #: It is forgotten when it is empty.

@@ -72,6 +72,8 @@ class Shell:
         self._serial = 0
         self._todo: deque[Action] = deque()
         self._lags = False
+        #: How many shells there were: what it waits for ends with it, processes do not.
+        self._reign = 0
 
     # Time
 
@@ -134,6 +136,43 @@ class Shell:
                 self._watch_health(action.name)
             case Forget() | Publish():
                 pass
+
+    # Another machine
+
+    def follow(self, machine: Machine) -> None:
+        """Take another machine's word from now on."""
+        self._machine = machine
+
+    def owed(self) -> list[Spawn | RunHook]:
+        """Say what was asked for, and would never be answered if this shell were to end now."""
+        owed: list[Spawn | RunHook] = []
+        for name, program in self._machine.programs.items():
+            if program.spawning and name not in self.lives:
+                owed.append(Spawn(name))
+            elif program.hook is not None and name not in self.hooks:
+                owed.append(RunHook(name, program.hook))
+        return owed
+
+    def die(self, machine: Machine, actions: list[Action], owed: list[Spawn | RunHook]) -> None:
+        """Be another shell, which finds processes, and does not know what the one before still had to do.
+
+        It carries out what the machine that goes on tells it, and answers what nobody else will answer.
+        """
+        self._machine = machine
+        self._reign += 1
+        self._todo.clear()
+        for life in self.lives.values():
+            life.awaited = False
+        self.take(actions)
+        for each in owed:
+            if self._machine is not machine:
+                return  # it has died again, and then all of this was owed once more
+            if isinstance(each, RunHook):
+                self._submit(HookEnded(each.name, each.hook, "nobody knows how it ended"))
+            elif machine.programs[each.name].state is State.STARTING and self._chance.random() < 0.5:
+                self._spawn(each.name)
+            else:
+                self._submit(SpawnFailed(each.name, "procd was killed before it was started"))
 
     # Lives
 
@@ -204,8 +243,13 @@ class Shell:
         life = self.lives[name]
         assert not life.alive, f"{name} is not to be awaited while it lives"
         life.awaited = True
+        reign = self._reign
         if not life.hangs and (not life.leaves_others or self._chance.random() < 0.5):
-            self.later(self._soon(), lambda: self._empty(name, life))
+            self.later(self._soon(), lambda: self._see_empty(name, life, reign))
+
+    def _see_empty(self, name: str, life: Life, reign: int) -> None:
+        if reign == self._reign:
+            self._empty(name, life)
 
     def _empty(self, name: str, life: Life) -> None:
         if self.lives.get(name) is life and not life.hangs:
@@ -238,16 +282,17 @@ class Shell:
     # Checks
 
     def _await_ready(self, name: str) -> None:
+        reign = self._reign
         if self._chance.random() < 0.8:
-            self.later(self._soon(), lambda: self._tell_ready(name))
+            self.later(self._soon(), lambda: self._tell_ready(name, reign))
 
     def _watch_health(self, name: str) -> None:
-        life = self.lives.get(name)
+        life, reign = self.lives.get(name), self._reign
         if life is not None and life.alive:
-            self.later(0.5 + self._soon(), lambda: self._check(name, life))
+            self.later(0.5 + self._soon(), lambda: self._check(name, life, reign))
 
-    def _check(self, name: str, life: Life) -> None:
-        if self.lives.get(name) is not life:
+    def _check(self, name: str, life: Life, reign: int) -> None:
+        if self.lives.get(name) is not life or reign != self._reign:
             return
         if self._chance.random() < 0.7:
             self._submit(CheckPassed(name))
@@ -255,6 +300,6 @@ class Shell:
             self._submit(CheckFailed(name, "refused", final=self._rarely()))
         self._watch_health(name)
 
-    def _tell_ready(self, name: str) -> None:
-        if name in self._machine.programs:
+    def _tell_ready(self, name: str, reign: int) -> None:
+        if name in self._machine.programs and reign == self._reign:
             self._submit(BecameReady(name))

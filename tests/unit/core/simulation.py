@@ -7,7 +7,7 @@ transitions and what the shell has seen.
 from __future__ import annotations
 
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from procd.config.spec import (
     Backoff,
@@ -336,7 +336,7 @@ class Simulation:
             assert not program.stuck
         elif transition.new is State.BACKOFF and program.state is State.BACKOFF:
             self._check_backoff(program)
-        elif transition.new is State.STOPPING and transition.cause is program.wish and not program.retiring:
+        elif transition.new is State.STOPPING and transition.cause == program.wish and not program.retiring:
             restarts = program.desired is Desired.UP
             left = [] if restarts else self._live_dependents(program, lasting=True)
             assert not left, f"{name} was stopped before {left[0].name}"
@@ -439,13 +439,21 @@ class Simulation:
         assert self.machine.at_rest(), f"not at rest: {states}"
         assert set(states.values()) <= REST
         assert self.machine.next_deadline() is None
-        for name in self.shell.lives:
+        for name, life in self.shell.lives.items():
             assert self.machine.programs[name].stuck, f"{name} lives on"
+            assert life.hangs, f"{name} was given up, and would have died"
 
 
 def run_history(seed: int, programs: int, history: Iterable[tuple[int, int, int]]) -> Simulation:
     """A configuration, what happens to it, and its end."""
-    simulation = Simulation(seed, programs)
+    return run(Simulation(seed, programs), history)
+
+
+S = TypeVar("S", bound=Simulation)
+
+
+def run(simulation: S, history: Iterable[tuple[int, int, int]]) -> S:
+    """What happens to a configuration, and its end."""
     delays = (0.0, 0.0, 0.005, 0.1, 0.7, 3.0, 20.0, 200.0)
     for delay, verb, target in history:
         simulation.pass_time(simulation.shell.now + delays[delay], 60)

@@ -9,7 +9,7 @@ from tests.unit.core.world import spec
 
 def programs(count: int) -> list[Program]:
     """So many programs."""
-    return [Program(spec(f"p{number}"), 0.0) for number in range(count)]
+    return [Program(spec(f"p{number}"), 0.0, number) for number in range(count)]
 
 
 def test_the_next_deadline_is_the_earliest_of_all() -> None:
@@ -59,11 +59,11 @@ def test_a_deadline_that_was_taken_back_does_not_pass() -> None:
     assert deadlines.pop_passed(9.0) is None
 
 
-def test_deadlines_of_the_same_moment_pass_in_the_order_in_which_they_were_set() -> None:
-    """Nothing of a program has to be comparable."""
+def test_deadlines_of_the_same_moment_pass_in_the_order_in_which_the_programs_were_added() -> None:
+    """Whenever they were set: what happens must not depend on what nobody remembers."""
     deadlines = Deadlines()
     several = programs(5)
-    for program in several:
+    for program in (*reversed(several), *several):
         deadlines.set(program, 1.0)
     assert [deadlines.pop_passed(1.0) for _ in several] == several
 

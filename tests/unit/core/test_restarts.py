@@ -21,6 +21,7 @@ from procd.core import (
     State,
     TimeoutExtended,
 )
+from procd.core.outcome import Final
 from tests.unit.core.world import ANA, ASKED, World, oneshot, spec
 
 READY = Check(kind=CheckKind.NOTIFY)
@@ -343,7 +344,7 @@ def test_when_an_essential_program_ends_for_good_everything_is_stopped(how: str)
     else:
         world.take(SpawnFailed("main", "exec: no such file"))
     assert world.machine.closing
-    assert world.machine.final is world["main"]
+    assert world.machine.final == Final("main", Exit(code=3) if how == "exited" else None)
     assert world.state() is State.STOPPING
     assert world.why().startswith("main, which is essential, ended: ")
     world.gone()
@@ -384,7 +385,7 @@ def test_the_second_essential_program_does_not_take_the_place_of_the_first() -> 
     world = World(*(spec(name, essential=True, restart=Restart.NEVER) for name in ("a", "b"))).run("a").run("b")
     world.take(Exited("a", Exit(code=3)))
     world.take(Exited("b", Exit(code=4)))
-    assert world.machine.final is world["a"]
+    assert world.machine.final == Final("a", Exit(code=3))
 
 
 def test_of_two_essential_programs_that_end_at_once_the_first_counts() -> None:
