@@ -166,8 +166,6 @@ class Channel:
                 received = messages.receive(channel)
             except BlockingIOError:
                 return
-            except ConnectionError:
-                received = None
             if received is None:
                 self._loop.remove_reader(channel)
                 if self._child is not None and not self.is_last:
@@ -196,10 +194,7 @@ class Channel:
         while True:
             try:
                 received = messages.receive(channel)
-            except ConnectionError:
-                # It died with something unread; that is told once, and before what it has said itself.
-                continue
-            except OSError:
+            except BlockingIOError:
                 return
             if received is None:
                 return

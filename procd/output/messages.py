@@ -101,10 +101,17 @@ def receive(channel: socket.socket) -> tuple[list[Any], list[int]] | None:
     Where not all of them could be taken, because none is left here (EMFILE), it has none.  Raises
     BlockingIOError when there is no message.
     """
-    fds = array.array("i")
-    data, ancillary, flags, _ = channel.recvmsg(
-        MAX_MESSAGE_BYTES, socket.CMSG_LEN(MAX_FDS * fds.itemsize), socket.MSG_CMSG_CLOEXEC
-    )
+    while True:
+        fds = array.array("i")
+        try:
+            data, ancillary, flags, _ = channel.recvmsg(
+                MAX_MESSAGE_BYTES, socket.CMSG_LEN(MAX_FDS * fds.itemsize), socket.MSG_CMSG_CLOEXEC
+            )
+        except ConnectionResetError:
+            # The other side has ended and had not read everything.  The kernel says so once, before it gives us
+            # what that side had sent, which is as true as ever (unix(7)).
+            continue
+        break
     for level, kind, rights in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             fds.frombytes(rights[: len(rights) - len(rights) % fds.itemsize])

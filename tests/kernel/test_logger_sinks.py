@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pty
+import select
+import signal
 import subprocess
 import sys
 import tty
@@ -160,3 +162,20 @@ def test_a_logger_without_a_daemon_hears_the_programs_out(daemon: FakeDaemon, tm
     os.close(write_end)
     assert daemon.wait() == 0
     assert path.read_bytes() == b"before\nafter\n"
+
+
+def test_the_last_messages_of_a_daemon_that_died_unheard_are_carried_out(
+    daemon: FakeDaemon, tmp_path: Path
+) -> None:
+    """It has not read what we said: the kernel tells of a reset before it gives out what was sent (unix(7))."""
+    path = tmp_path / "log"
+    select.select([daemon.channel], [], [])  # READY, which stays unread
+    os.kill(daemon.pid, signal.SIGSTOP)
+    daemon.open(1, spec(path))
+    write_end = daemon.attach(1)
+    os.write(write_end, b"last words\n")
+    os.close(write_end)
+    daemon.channel.close()
+    os.kill(daemon.pid, signal.SIGCONT)
+    assert daemon.wait() == 0
+    assert path.read_bytes() == b"last words\n"

@@ -83,8 +83,6 @@ class Conversation:
                 received = messages.receive(self._channel)
             except BlockingIOError:
                 return
-            except ConnectionError:
-                received = None
             if received is None:
                 self._be_alone()
                 return
