@@ -192,22 +192,30 @@ class Client(Methods):
         except RemoteProtocolError as violation:
             self._refuse_peer(str(violation))
 
-    def wait_for_end(self) -> None:
+    def wait_for_end(self, waited_s: float = 0.0) -> None:
         """Return when the daemon has closed the connection, as it does when it ends.
 
-        Raises TimedOut when it does not within `timeout_s`.
+        Raises TimedOut when it does not within `timeout_s`, of which `waited_s` are over.
         """
-        deadline_s = None if self.timeout_s is None else monotonic() + self.timeout_s
+        if not self.has_ended(None if self.timeout_s is None else max(0.0, self.timeout_s - waited_s)):
+            self._give_up("end", self.timeout_s)
+
+    def has_ended(self, within_s: float | None) -> bool:
+        """Whether the daemon closes the connection within a time (None: wait for it).
+
+        Nothing more can be asked on this connection: what comes on it is not kept.
+        """
+        deadline_s = None if within_s is None else monotonic() + within_s
         try:
-            while True:
+            chunk = self._receive(deadline_s)
+            while chunk:
                 chunk = self._receive(deadline_s)
-                if chunk is None:
-                    self._give_up("end", self.timeout_s)
-                if not chunk:
-                    break
         except Unreachable:
-            return  # it ended without the courtesy of a close
+            return True  # it ended without the courtesy of a close
+        if chunk is None:
+            return False
         self.close()
+        return True
 
     def _forget(self) -> None:
         self._dialogue = Dialogue()

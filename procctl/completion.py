@@ -18,7 +18,7 @@ PATIENCE_S = 0.5
 
 
 def complete_programs(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
-    """Names, instances and labels that go on with what was begun; those on the command line left out."""
+    """Names and instances that go on with what was begun; those on the command line left out."""
     given = set(context.params.get(parameter.name or "") or ())
     return sorted(word for word in _words(context) if word.startswith(begun) and word not in given)
 

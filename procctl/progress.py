@@ -1,4 +1,4 @@
-"""What a person sees while a stop, a start or a restart takes long: one line on standard error, rewritten.
+"""What a person sees while a verb takes long: one line on standard error, rewritten.
 
 Owns the looking, once a second and only while a terminal is looked at, and the words.  The answer itself is
 somebody else's to show.
@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from procctl.console import EVERYTHING
 from procctl.render import cut, escaped
-from procd.errors import Refusal
+from procd.errors import ProcdError, Refusal, ShuttingDown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -27,6 +29,7 @@ LOOK_EVERY_S = 1.0
 NAMED = 3
 """Programs that are named in the line; who waits for more reads `status`."""
 
+_AT_REST = frozenset({"STOPPED", "EXITED", "FATAL"})
 _DOING = {"start": "starting", "stop": "stopping", "restart": "restarting"}
 _ERASE = "\r\x1b[K"
 
@@ -56,6 +59,28 @@ def finish(
     return client.finish(request_id, None if limit_s is None else max(0.0, limit_s - (monotonic() - began_s)))
 
 
+def wait_for_end(client: Client) -> None:
+    """Return when a daemon that was told to end has ended; raises like `Client.wait_for_end`."""
+    if not wanted():
+        client.wait_for_end()
+        return
+    began_s = monotonic()
+    limit_s = client.timeout_s
+    # The connection that waits is for nothing else; to look takes another.
+    with _Line() as line, client.another() as looking:
+        looking.timeout_s = LOOK_EVERY_S
+        while not client.has_ended(LOOK_EVERY_S):
+            passed_s = monotonic() - began_s
+            if limit_s is not None and passed_s + LOOK_EVERY_S >= limit_s:
+                client.wait_for_end(passed_s)
+                return
+            # It may be gone by now, or too busy with its end to answer.
+            records: Sequence[Mapping[str, Any]] = []
+            with suppress(ProcdError):
+                records = _look(looking, EVERYTHING)
+            line.show(sentence("stop", records, passed_s))
+
+
 def sentence(verb: str, records: Sequence[Mapping[str, Any]], passed_s: float) -> str:
     """`stopping web@1 (8 s of 10 s), web@2 (8 s)…`."""
     late = [record for record in records if not _there(verb, record, passed_s)]
@@ -67,7 +92,7 @@ def sentence(verb: str, records: Sequence[Mapping[str, Any]], passed_s: float) -
 
 def _there(verb: str, record: Mapping[str, Any], passed_s: float) -> bool:
     if verb == "stop":
-        return bool(record["state"] == "STOPPED")
+        return record["state"] in _AT_REST
     return bool(record["state"] == "RUNNING") and (verb == "start" or _is_new(record, passed_s))
 
 
@@ -93,6 +118,8 @@ def _look(client: Client, programs: Sequence[str]) -> Sequence[Mapping[str, Any]
     """The records as they are now; none for somebody who may not see them."""
     try:
         records: list[dict[str, Any]] = client.call("status", programs=list(programs))["programs"]
+    except ShuttingDown:
+        raise  # with it the connection is over, and so is what was begun on it
     except Refusal:
         return []
     return records

@@ -91,11 +91,19 @@ def is_running(record: Mapping[str, Any]) -> bool:
 
 
 def outcomes(rows: Sequence[Mapping[str, Any]], *, colour: bool = False, width: int | None = None) -> str:
-    """What became of each program that should be started, stopped, restarted or rotated.
+    """What became of each program that should be started, stopped or restarted.
 
     On a terminal (which has a `width`) several are counted, too.
     """
-    lines = [_outcome(row, colour=colour) for row in rows]
+    return _counted(rows, [_outcome(row, colour=colour) for row in rows], width)
+
+
+def rotations(rows: Sequence[Mapping[str, Any]], *, width: int | None = None) -> str:
+    """What became of the logs of each program, in the form of `outcomes`: its state has no part in it."""
+    return _counted(rows, [_rotation(row) for row in rows], width)
+
+
+def _counted(rows: Sequence[Mapping[str, Any]], lines: list[str], width: int | None) -> str:
     if width is not None and len(rows) > 1:
         failed = sum(not row.get("ok") for row in rows)
         lines.append(f"{len(rows) - failed} of {len(rows)} done" + (f", {failed} failed" if failed else ""))
@@ -253,6 +261,11 @@ def _outcome(row: Mapping[str, Any], *, colour: bool = False) -> str:
     reason = escaped(row.get("reason") or "the state asked for was not reached")
     where = f" (it is {_painted(escaped(state), colour=colour)})" if state else ""
     return f"{escaped(row.get('name'))}: failed: {reason}{where}"
+
+
+def _rotation(row: Mapping[str, Any]) -> str:
+    reason = escaped(row.get("reason") or ("rotated" if row.get("ok") else "its logs go on as they were"))
+    return f"{escaped(row.get('name'))}: {'' if row.get('ok') else 'failed: '}{reason}"
 
 
 def _name_and_state(row: Mapping[str, Any], *, colour: bool = False) -> str:

@@ -16,6 +16,7 @@ FAMILY_OF_VERB = {
     "why": "why",
     "events": "events",
     "run": "run",
+    "forget": "run",
     "rotate": "lifecycle",
     "reload": "daemon",
     "shutdown": "daemon",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from procctl import exit_codes, render
+from procctl import exit_codes, progress, render
 from procctl.invocation import Invocation, common_options
 from procd import __version__
 from procd.errors import NotPermitted, TimedOut, Unreachable
@@ -32,7 +32,7 @@ def shutdown(invocation: Invocation) -> int:
     """Stop every program in order, then the daemon, and wait until it has ended."""
     with invocation.client() as client:
         answer = client.call("shutdown")
-        client.wait_for_end()
+        progress.wait_for_end(client)
     invocation.show(answer, lambda: "procd has stopped every program and ended\n")
     return exit_codes.DONE
 

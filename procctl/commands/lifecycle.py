@@ -107,7 +107,7 @@ def rotate(invocation: Invocation, patterns: tuple[str, ...], *, everything: boo
     with invocation.client() as client:
         answer = client.call("rotate", programs=programs)
     rows = answer["programs"]
-    invocation.show(answer, lambda: render.outcomes(rows, colour=colours_wanted(), width=width()))
+    invocation.show(answer, lambda: render.rotations(rows, width=width()))
     return exit_codes.DONE if all(row["ok"] for row in rows) else exit_codes.FAILED
 
 

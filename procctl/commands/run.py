@@ -1,4 +1,4 @@
-"""`procctl run`: a program that is in no file."""
+"""`procctl run` and `forget`: programs that are in no file."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import click
 
 from procctl import exit_codes, render
 from procctl.client import STREAM_DATA, STREAM_GAP
+from procctl.completion import complete_programs
 from procctl.invocation import Invocation, common_options, say
 from procctl.log_output import open_output
 from procd.errors import Failed, ProcdError
@@ -89,6 +90,23 @@ def run(  # noqa: PLR0913 - one for each option
         if rm:
             client.call("forget", programs=[record["name"]])
     return _exit_code(ended)
+
+
+@click.command()
+@click.argument("patterns", metavar="PATTERN...", nargs=-1, required=True, shell_complete=complete_programs)
+@common_options
+@click.pass_obj
+def forget(invocation: Invocation, patterns: tuple[str, ...]) -> int:
+    """Forget programs of `procctl run` that have ended.
+
+    Their log files stay.
+    """
+    with invocation.client() as client:
+        answer = client.call("forget", programs=list(patterns))
+    invocation.show(
+        answer, lambda: "".join(f"{render.escaped(name)}: forgotten\n" for name in answer["forgotten"])
+    )
+    return exit_codes.DONE
 
 
 def _literally(word: str) -> str:

@@ -146,6 +146,40 @@ def test_since_a_time_is_exact_in_a_log_with_times(start_daemon: Callable[..., D
         assert daemon.does("logs", form, "--since", "now") == ""
 
 
+def test_rotate_begins_new_files_now(start_daemon: Callable[..., Daemon]) -> None:
+    """An empty log stays as it is, and what keeps none, or was never started, is no mistake."""
+    daemon = start_daemon(
+        numbered("web", 500, 0, "SIGUSR1")
+        + """
+[programs.mute]
+command = ["sleep", "infinity"]
+stdout = "null"
+
+[programs.idle]
+command = ["sleep", "infinity"]
+autostart = false
+"""
+    )
+    log, old = daemon.directory / "log/web.log", daemon.directory / "log/web.log.1"
+    daemon.until_output("web", b"ready\n")
+    assert daemon.does("rotate", "--all").splitlines() == [
+        "web: rotated",
+        "mute: nothing to rotate",
+        "idle: nothing to rotate",
+    ]
+    assert (log.read_bytes(), old.read_bytes()) == (b"", b"ready\n")
+    daemon.does("rotate", "web")
+    assert old.read_bytes() == b"ready\n", "an empty file is no generation"
+    daemon.does("signal", "USR1", "web")
+    until_written(daemon, "web", 6 + len(content(500)))
+    assert log.read_bytes() == content(500)
+    assert daemon.does("logs", "web", "-n", "all").startswith("ready\n")
+    (row,) = daemon.json("rotate", "web")["programs"]
+    assert row == {"name": "web", "ok": True, "state": "RUNNING", "reason": ""}
+    assert [(daemon.directory / f"log/web.log.{n}").read_bytes() for n in (1, 2)] == [content(500), b"ready\n"]
+    assert daemon.procctl("rotate", "wbe").code == 4
+
+
 def test_since_a_time_in_a_raw_log_is_the_file_of_that_time(start_daemon: Callable[..., Daemon]) -> None:
     """Which is told by when its first byte came."""
     daemon = start_daemon(numbered("web", 500, 0, "SIGUSR1") + numbered("later", 500, 0, "SIGUSR1"))

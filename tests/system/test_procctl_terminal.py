@@ -13,6 +13,8 @@ import pytest
 from tests.system.daemon import BOUND_S, PROCCTL, until
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.system.daemon import Daemon
 
 CONFIGURATION = """
@@ -104,6 +106,31 @@ def test_a_long_stop_shows_how_long(shared: Daemon) -> None:
     answer = text.split(ERASE)[-1].splitlines()
     assert [line.split(",")[0] for line in answer] == ["quiet@1: STOPPED", "deaf: STOPPED", "2 of 2 done"]
     shared.does("start", "deaf", "quiet@1")
+
+
+def test_a_long_shutdown_shows_who_it_waits_for(start_daemon: Callable[..., Daemon]) -> None:
+    """Not those that have ended; and the line is gone in the end."""
+    daemon = start_daemon(CONFIGURATION)
+    daemon.until_state("deaf", "RUNNING")
+    daemon.until_state("broken", "BACKOFF")
+    text = shown(daemon, "shutdown")
+    *looks, answer = text.split(ERASE)
+    assert any(re.fullmatch(r"stopping deaf \(\d+ s of \d+ s\)…", look) for look in looks), looks
+    assert not any("broken" in look for look in looks), looks
+    assert answer == "procd has stopped every program and ended\n"
+    assert daemon.wait() == 0
+
+
+def test_a_shutdown_that_takes_too_long_is_left_alone(start_daemon: Callable[..., Daemon]) -> None:
+    """After --timeout procctl says so; the shutdown goes on."""
+    daemon = start_daemon(CONFIGURATION)
+    daemon.until_state("deaf", "RUNNING")
+    running = terminal(daemon, "shutdown", "--timeout", "1.5s")
+    running.expect_exact("procctl: the daemon did not end within 1.5s")
+    running.expect(pexpect.EOF)
+    running.close()
+    assert running.exitstatus == 7
+    assert daemon.wait() == 0
 
 
 def test_progress_is_for_terminals(shared: Daemon) -> None:

@@ -19,19 +19,25 @@ async def rotate(call: Call, sent: dict[str, Any]) -> Answer:
     logs, programs = call.daemon.runtime.around.logs, call.daemon.runtime.machine.programs
     names = call.names(sent)
     keys = [StreamKey(name, stream) for name in names for stream in STREAMS]
-    reasons = await logs.rotate([key for key in keys if logs.keeps(key)], ROTATE_S)
+    kept = [key for key in keys if logs.keeps(key)]
+    reasons = await logs.rotate(kept, ROTATE_S)
     failures: dict[str, list[str]] = {}
     for key, reason in reasons.items():
         if reason:
             failures.setdefault(key.program, []).append(f"{key.stream}: {reason}")
-    return {"programs": [_outcome(name, programs.get(name), failures.get(name, [])) for name in names]}
+    keepers = {key.program for key in kept}
+    return {
+        "programs": [
+            _outcome(name, programs.get(name), failures.get(name, []), keeps=name in keepers) for name in names
+        ]
+    }
 
 
-def _outcome(name: str, program: Program | None, failures: list[str]) -> dict[str, Any]:
+def _outcome(name: str, program: Program | None, failures: list[str], *, keeps: bool) -> dict[str, Any]:
     return {
         "name": name,
         "ok": not failures,
         # It may have been removed meanwhile.
         "state": None if program is None else program.state.value,
-        "reason": "; ".join(failures),
+        "reason": "; ".join(failures) if keeps else "nothing to rotate",
     }

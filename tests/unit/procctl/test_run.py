@@ -99,8 +99,17 @@ def test_rotate_says_what_became_of_each(start_daemon: StartDaemon, capfd: Captu
     rows = [{"name": "web", "ok": True, "reason": ""}, {"name": "db", "ok": False, "reason": "disk full"}]
     daemon = start_daemon(rotate=answering({"programs": rows}))
     assert run(["rotate", "--all"]) == 1
-    assert capfd.readouterr().out == "web: done\ndb: failed: disk full\n"
+    assert capfd.readouterr().out == "web: rotated\ndb: failed: disk full\n"
     assert daemon.requests == [("rotate", {"programs": ["*"]})]
+
+
+def test_forget_says_what_is_gone(start_daemon: StartDaemon, capfd: Capture) -> None:
+    """Patterns, and a line for each name."""
+    daemon = start_daemon(forget=answering({"forgotten": ["run-1", "run-2"]}))
+    assert run(["forget", "run-*"]) == 0
+    assert capfd.readouterr().out == "run-1: forgotten\nrun-2: forgotten\n"
+    assert daemon.requests == [("forget", {"programs": ["run-*"]})]
+    assert run(["forget"]) == 2
 
 
 def test_metrics_are_one_a_line(start_daemon: StartDaemon, capfd: Capture) -> None:
