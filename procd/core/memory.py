@@ -91,7 +91,7 @@ class MachineRecord(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 #: Facts that stand in the record in another form.
-_CHANGED = frozenset({"version", "name", "failed_at_s", "history", "after"})
+_CHANGED = frozenset({"version", "failed_at_s", "history", "after"})
 _ALIKE = tuple(name for name in _ProgramRecord.__struct_fields__ if name not in _CHANGED)
 
 
@@ -100,7 +100,7 @@ def dump_program(program: Program) -> Record:
     facts = {name: getattr(program, name) for name in _ALIKE}
     after = None if program.after is None else program.after.name
     steps = [_Step(each.old, each.new, each.cause, each.at_s) for each in program.history]
-    facts |= {"version": VERSION, "name": program.name, "after": after, "history": steps}
+    facts |= {"version": VERSION, "after": after, "history": steps}
     record: Record = to_builtins(facts | {"failed_at_s": list(program.failed_at_s)})
     return record
 

@@ -40,12 +40,14 @@ class Program:
     __slots__ = (
         "after", "armed", "cancelled", "cause", "deadline_s", "desired", "died_s", "empty", "exit",
         "failed_at_s", "failures", "health", "health_failures", "health_reason", "held", "history", "hook",
-        "killed", "number", "pid", "queued", "restarts", "retiring", "since_s", "skipped", "spawning", "spec",
-        "started_s", "state", "step", "stuck", "successor", "wish", "withdrawn",
+        "killed", "name", "number", "pid", "queued", "restarts", "retiring", "since_s", "skipped", "spawning",
+        "spec", "started_s", "state", "step", "stuck", "successor", "wish", "withdrawn",
     )  # fmt: skip
 
     def __init__(self, spec: ProgramSpec, now: float, number: int = 0) -> None:
         self.spec = spec
+        #: Unique among all programs; any other spec has it, too.
+        self.name = spec.name
         self.number = number
         self.state = State.STOPPED
         self.desired = Desired.DOWN
@@ -97,11 +99,6 @@ class Program:
         self.after: Trigger | None = None
         #: It was killed, and something of it does not die: nothing is started beside that.
         self.stuck = False
-
-    @property
-    def name(self) -> str:
-        """The name of the instance, unique among all programs."""
-        return self.spec.name
 
     @property
     def live(self) -> bool:

@@ -2,12 +2,12 @@
 
     python -m tests.unit.core.crashes
 
-steps through a year of that, 350,400 lives, in 8 seconds, 23 µs each.  Tests do not
-step through all of it.  What the machine does next depends on nothing but its state and the time that
-passes: so when its whole state after one crash is what it was after the crash before, seen from the moment of
-each, it goes on like that, crash after crash.  `leap` finds that out, by looking at everything that the machine
-holds, and goes on from a later crash.  A machine in which anything grows, or drifts, is never in the same state
-twice, and is not leapt with.
+steps through a year of that, 350,400 lives, and says how long it takes: some 7 seconds.  The tests do not step
+through all of it.  What the machine does next depends on nothing but its state and the time that passes: so
+when its whole state after one crash is what it was after the crash before, seen from the moment of each, it
+goes on like that, crash after crash.  `leap` finds that out, by looking at everything that the machine holds,
+and goes on from a later crash.  A machine in which anything grows, or drifts, is never in the same state twice,
+and is not leapt with.
 """
 
 from __future__ import annotations
