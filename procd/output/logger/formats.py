@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: Bytes that stand for themselves in a JSON string; and the newline, which ends the line.
 _PLAIN = bytes(byte for byte in range(0x20, 0x7F) if byte not in b'"\\') + b"\n"
+#: What stands for itself in one, beside these: what is not ASCII, and DEL.
+_HIGH = bytes(range(0x7F, 0x100))
 #: What has to be escaped, in this order: the backslash first.
 _ESCAPES = tuple(
     (bytes([byte]), json.dumps(chr(byte))[1:-1].encode())
@@ -40,9 +42,10 @@ def escape(text: bytes) -> bytes:
     special = text.translate(None, _PLAIN)
     if not special:
         return text
-    if any(byte < 0x80 for byte in special):
+    escapes = special.translate(None, _HIGH)
+    if escapes:
         for byte, escaped in _ESCAPES:
-            if byte in special:
+            if byte in escapes:
                 text = text.replace(byte, escaped)
     if special.isascii():
         return text
