@@ -41,6 +41,8 @@ def _facts(explained: Mapping[str, Any]) -> Iterator[str]:
         yield f"last ended: {_ended(ended)}"
     if explained["health"] not in {None, "healthy"}:
         yield f"health: {escaped(explained['health'])}"
+    if explained.get("status_text"):
+        yield f"of itself: {escaped(explained['status_text'])}"
     if explained.get("log_trouble"):
         yield f"its log cannot be written: {escaped(explained['log_trouble'])}"
     limit = explained["start_limit"]

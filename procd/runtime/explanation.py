@@ -28,6 +28,7 @@ def _to_wire(runtime: Runtime, explained: Explanation, now: float) -> dict[str, 
     program = runtime.machine.programs[explained.name]
     limit = explained.start_limit
     stopping = explained.desired is Desired.DOWN and program.live
+    life = runtime.life(explained.name)
     return {
         "name": explained.name,
         "state": explained.state.value,
@@ -38,6 +39,7 @@ def _to_wire(runtime: Runtime, explained: Explanation, now: float) -> dict[str, 
         "wish": _cause(explained.wish),
         "exit": exit_to_wire(explained.exit),
         "health": health_to_wire(program),
+        "status_text": "" if life is None else life.says,
         "failures": explained.failures,
         "start_limit": None
         if limit is None

@@ -13,7 +13,7 @@ import pytest
 
 from procd.config.plan import Change as PlanChange
 from procd.config.plan import Kind
-from procd.config.spec import Backoff, Restart
+from procd.config.spec import Backoff, Condition, Dependency, Restart
 from procd.core import Desired, Shutdown, State
 from procd.errors import ConfigurationError, Problem
 from tests.kernel.children import in_loop, until
@@ -424,5 +424,13 @@ async def test_what_does_not_die_is_answered_at_once(tmp_path: Path, monkeypatch
                 answer = await client.call(verb, programs=["web"])
                 assert result(answer) == ("web", False, "FATAL")
                 assert f"process {pid} does not die" in answer["programs"][0]["reason"]
+            rolled = await client.call("restart", programs=["web"], rolling=True)
+            assert result(rolled) == ("web", False, "FATAL")
+            world.add(world.spec("app", depends_on=(Dependency("web", Condition.READY),)), start=False)
+            waits = await client.call("start", programs=["app"])
+            assert result(waits) == ("app", False, "WAITING")
+            assert "waits for web, which is FATAL" in waits["programs"][0]["reason"]
+            for name in ("app", "web"):
+                await client.call("stop", programs=[name])
         os.kill(pid, signal.SIGKILL)
         await until(lambda: world.program().state is State.STOPPED)

@@ -8,9 +8,11 @@ import socket
 import sys
 from pathlib import Path
 
+from procctl.render_why import explanation
 from procd.checks.notification import Notification
 from procd.config.spec import Check, CheckKind, Health, Hooks, Kind, Restart, SocketSpec
 from procd.core import Desired, State, Stop
+from procd.runtime.explanation import why
 from procd.runtime.record import record
 from tests.kernel.children import in_loop, until
 from tests.world import TEST, WAITS, World
@@ -229,6 +231,8 @@ async def test_what_a_program_says_that_it_does_is_shown_until_it_is_ready_again
         )
         hear("web", Notification(status="12 of 13"))
         assert life.says == "reloading: 12 of 13"
+        explained = explanation(why(world.runtime, "web")).splitlines()
+        assert "  of itself: reloading: 12 of 13" in explained
         assert world.program().state is State.RUNNING
         hear("web", Notification(ready=True))
         assert life.says == "12 of 13"

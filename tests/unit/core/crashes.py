@@ -2,7 +2,7 @@
 
     python -m tests.unit.core.crashes
 
-steps through a year of that, 350,400 lives, and says how long it takes: some 7 seconds.  The tests do not step
+steps through a year of that, 350,400 lives, and says how long it takes: some 8 seconds.  The tests do not step
 through all of it.  What the machine does next depends on nothing but its state and the time that passes: so
 when its whole state after one crash is what it was after the crash before, seen from the moment of each, it
 goes on like that, crash after crash.  `leap` finds that out, by looking at everything that the machine holds,
