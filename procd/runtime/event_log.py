@@ -132,9 +132,7 @@ class EventLog:
             return
         for _ in range(taken):
             self._waiting.popleft()
-        if self._lost:
-            log.error("events are missing in their log", path=self._path, events=self._lost)
-            self._lost = 0
+        self._tell_loss()
         if self._waiting:
             self._flushes = self._loop.call_soon(self._flush)
 
@@ -147,6 +145,15 @@ class EventLog:
         while self._flushes is not None:
             self._flushes.cancel()
             self._flush()
+        # Nobody will ask the logger again.  The next daemon leaves numbers out, as after one that was killed.
+        self._lost += len(self._waiting)
+        self._waiting.clear()
+        self._tell_loss()
+
+    def _tell_loss(self) -> None:
+        if self._lost:
+            log.error("events are missing in their log", path=self._path, events=self._lost)
+            self._lost = 0
 
 
 def _line_of(record: Record) -> bytes:

@@ -205,7 +205,7 @@ async def test_while_the_logger_is_stuck_only_so_many_events_wait(
 
 @in_loop
 async def test_the_end_is_handed_over_before_the_daemon_goes(tmp_path: Path) -> None:
-    """All that waits; and if the logger is stuck, that is no reason to stay."""
+    """All that waits; and if the logger is stuck, that is told, and no reason to stay."""
     path = tmp_path / "events.log"
     life = await Life(path).begin()
     for number in range(2000):
@@ -214,8 +214,16 @@ async def test_the_end_is_handed_over_before_the_daemon_goes(tmp_path: Path) -> 
     assert [line["seq"] for line in lines(path)] == list(range(1, 2003))
     assert lines(path)[-1]["type"] == ENDED
     stuck = await Life(tmp_path / "other").begin()
+    await until((tmp_path / "other").exists)
     stuck.logs.stuck = True
-    stuck.events.close()
+    stuck.journal.note("says", "web")
+    with capture_logs() as logged:
+        stuck.events.close()
+    assert [(line["event"], line["events"]) for line in logged] == [("events are missing in their log", 2)]
+    after = await Life(tmp_path / "other").begin()
+    await until(lambda: len(lines(tmp_path / "other")) == 2)
+    assert [line["seq"] for line in lines(tmp_path / "other")] == [1, JUMP + 2]
+    after.events.close()
     unborn = Life(tmp_path / "third")
     unborn.events.close()
     assert unborn.journal.last == 0
