@@ -32,7 +32,7 @@ class HeldPipe:
     """A read end that we hold until all of it was moved, so that nothing is lost with a logger that dies."""
 
     __slots__ = (
-        "begun", "detached", "fd", "finished", "number", "pid", "refused", "sent", "told_detached",
+        "begun", "detached", "fd", "finished", "number", "pid", "refused", "sent", "spec", "told_detached",
         "told_finished", "was_refused",
     )  # fmt: skip
 
@@ -41,6 +41,8 @@ class HeldPipe:
         self.fd = fd
         self.pid = pid
         self.begun = begun
+        #: How its log was to be kept when it came.
+        self.spec: dict[str, Any] = {}
         self.finished = False
         self.detached = False
         #: We want to know when it is taken.
@@ -71,8 +73,8 @@ class Slot:
     """One log.  `number` is its place on the board."""
 
     __slots__ = (
-        "_forget_told", "_gave_up", "_opened", "_watch_told", "_writes", "forgotten", "key", "number", "pipes",
-        "spec", "trouble", "watched",
+        "_forget_told", "_gave_up", "_told_spec", "_watch_told", "_writes", "forgotten", "key", "number",
+        "pipes", "spec", "trouble", "watched",
     )  # fmt: skip
 
     def __init__(self, number: int, key: StreamKey, spec: dict[str, Any]) -> None:
@@ -98,21 +100,24 @@ class Slot:
 
     def forget_what_was_said(self) -> None:
         """There is a logger that knows nothing of this log."""
-        self._opened = self._watch_told = self._forget_told = False
+        self._told_spec: dict[str, Any] | None = None
+        self._watch_told = self._forget_told = False
         self.trouble = ""
         for pipe in self.pipes:
             pipe.forget_what_was_said()
+            # The logger that knew better has taken that with it.
+            pipe.spec = self.spec
 
     # What is wanted
 
     def change(self, spec: dict[str, Any]) -> None:
         """Keep the log so from now on."""
         self.spec = spec
-        self._opened = False
 
     def attach(self, pipe: HeldPipe) -> int:
         """Take what is written to a pipe, too; returns how many bytes had to be given up for it."""
         self._drop_what_is_over()
+        pipe.spec = self.spec
         self.pipes.append(pipe)
         unsent = [each for each in self.pipes if not each.sent]
         lost = 0
@@ -167,8 +172,9 @@ class Slot:
     def next_parcel(self) -> Parcel | None:
         """What the logger is to be told next of this log."""
         number = self.number
-        if not self._opened:
-            return Parcel([messages.OPEN, number, self.spec], sent=self._open_sent)
+        spec = self._next_spec()
+        if spec != self._told_spec:
+            return Parcel([messages.OPEN, number, spec], sent=partial(self._open_sent, spec))
         if self.watched != self._watch_told:
             return Parcel([messages.WATCH, number, self.watched], sent=partial(self._watch_sent, self.watched))
         if self._gave_up:
@@ -183,6 +189,10 @@ class Slot:
         if self.forgotten and not self._forget_told:
             return Parcel([messages.FORGET, number], sent=self._forget_sent)
         return None
+
+    def _next_spec(self) -> dict[str, Any]:
+        """How the log is to be kept now: what waits in a pipe that the logger does not know goes its old way."""
+        return next((pipe.spec for pipe in self.pipes if not pipe.sent and not pipe.refused), self.spec)
 
     def _next_of_pipes(self) -> Parcel | None:
         """What is to be said of the pipes, in their order: the end of one before the beginning of the next."""
@@ -204,8 +214,12 @@ class Slot:
         message = [messages.ATTACH, self.number, unsent.number, unsent.pid, tell]
         return Parcel(message, (unsent.fd,), partial(setattr, unsent, "sent", True))
 
-    def _open_sent(self) -> None:
-        self._opened = True
+    def _open_sent(self, spec: dict[str, Any]) -> None:
+        self._told_spec = spec
+        if spec == self.spec:
+            # There is no way back: what comes late, comes here.
+            for pipe in self.pipes:
+                pipe.spec = spec
 
     def _watch_sent(self, wanted: bool) -> None:  # noqa: FBT001 - what was said
         self._watch_told = wanted

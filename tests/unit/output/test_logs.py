@@ -255,6 +255,50 @@ async def test_what_is_said_to_a_logger_that_does_not_listen_has_a_bound() -> No
 
 
 @in_loop
+async def test_what_an_old_life_wrote_while_the_logger_was_stuck_stands_in_the_log_of_its_time() -> None:
+    """A path that changes meanwhile is that of what comes later; another logger is told of that one only."""
+    async with kept() as here:
+        here.open(WEB, SPEC)
+        slot = next(iter(here._slots.of("web")))
+        ends: list[int] = []
+
+        def live() -> None:
+            read_end, write_end = pipe()
+            os.write(write_end, b"x")
+            here.attach(WEB, read_end, len(ends) + 1)
+            ends.append(write_end)
+
+        while all(each.sent for each in slot.pipes):
+            live()
+        old = len(ends)
+        here.open(WEB, LogSpec("/elsewhere/web.log"))
+        live()
+        said: list[list[Any]] = []
+
+        def all_heard() -> bool:
+            said.extend(here.logger.hear())
+            return all(each.sent for each in slot.pipes)
+
+        await until(all_heard)
+        all_heard()
+        told = [message for message in said if message[0] in {messages.OPEN, messages.ATTACH}]
+        assert [message[2]["path"] for message in told if message[0] == messages.OPEN] == [
+            "/nowhere/web.log", "/elsewhere/web.log",
+        ]  # fmt: skip
+        assert told[-3][:3] == [messages.ATTACH, 1, old]
+        assert told[-2][0] == messages.OPEN
+        assert told[-1][:3] == [messages.ATTACH, 1, old + 1]
+        first = here.logger
+        first.end()
+        await until(lambda: here.logger is not first)
+        again = here.logger.hear()
+        opened = [message[2]["path"] for message in again if message[0] == messages.OPEN]
+        assert opened == ["/elsewhere/web.log"]
+        for write_end in ends:
+            os.close(write_end)
+
+
+@in_loop
 async def test_a_pipe_that_the_logger_has_no_room_for_is_offered_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """What came after it waits behind it; meanwhile that is shown as trouble of the log."""
     monkeypatch.setattr(logs, "NO_ROOM_S", 0.01)
