@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 from procctl.absence import gave_up, lost, no_connection, stranger
 from procctl.async_methods import AsyncMethods
 from procctl.client import ANSWER_GRACE_S, RECEIVE_BYTES
-from procctl.dialogue import Dialogue, result_of
+from procctl.dialogue import PROTOCOL, Dialogue, result_of
 from procctl.where import find_socket
 from procd.errors import ProcdError, RemoteProtocolError, Unreachable
 from procd.wire import Notification
@@ -101,6 +101,12 @@ class AsyncClient(AsyncMethods):
             if self._connection is None or self._connection.failure is not None:
                 await self.aclose()
                 self._connection = await _Connection.open(self.socket_path)
+                try:
+                    result_of(await self._connection.answer("hello", {"protocol": PROTOCOL}))
+                except BaseException:
+                    # Refused, or not waited for: nothing may be asked on a connection without an agreement.
+                    await self.aclose()
+                    raise
             return self._connection
 
 

@@ -17,6 +17,7 @@ from time import monotonic
 from procctl.absence import gave_up, lost, stranger
 from procctl.blocking import Methods
 from procctl.dialogue import (
+    PROTOCOL,
     STREAM_DATA,
     STREAM_END,
     STREAM_GAP,
@@ -67,6 +68,9 @@ class Client(Methods):
     `timeout_s` is how long one answer may take (None: for ever).  After an Unreachable or a TimedOut of its own
     the connection is closed, and the next call opens another.  `host` is asked by ssh, as `procctl -H` does.
     `reconnect_s` is how long a stream of `logs` or `events` waits for a daemon that is gone (None: for ever).
+
+    Each connection begins with the agreement on a version of the protocol.  Without `agree` there is none, nor
+    the time that it takes: whoever asks one thing and leaves relies on the daemon's refusal.
     """
 
     def __init__(
@@ -76,11 +80,13 @@ class Client(Methods):
         *,
         host: str | None = None,
         reconnect_s: float | None = 60.0,
+        agree: bool = True,
     ) -> None:
         self.socket_path = socket_path
         self.host = host
         self.timeout_s = timeout_s
         self.reconnect_s = reconnect_s
+        self._agree = agree
         self._way: Way = _way(host, socket_path)
         self._socket: socket.socket | None = None
         self._forget()
@@ -108,7 +114,13 @@ class Client(Methods):
 
     def another(self) -> Client:
         """A client of the same daemon with a connection of its own, as each stream has one."""
-        return Client(self.socket_path, self.timeout_s, host=self.host, reconnect_s=self.reconnect_s)
+        return Client(
+            self.socket_path,
+            self.timeout_s,
+            host=self.host,
+            reconnect_s=self.reconnect_s,
+            agree=self._agree,
+        )
 
     def ask(self, question: Question[T]) -> T:
         """The typed answer to a question; raises like `call`.
@@ -225,7 +237,17 @@ class Client(Methods):
     def _connected(self) -> socket.socket:
         if self._socket is None:
             self._socket = self._way.connect(self.timeout_s)
+            if self._agree:
+                self._agree_on_protocol()
         return self._socket
+
+    def _agree_on_protocol(self) -> None:
+        # Before anything else is asked: a daemon that does not speak our version must carry out nothing.
+        try:
+            self.call("hello", protocol=PROTOCOL)
+        except Refusal:
+            self.close()
+            raise
 
     def _take(self, deadline_s: float | None, deed: str = "") -> bool:
         """Put the next message where it belongs; False when the deadline comes first."""

@@ -59,7 +59,7 @@ class Invocation:
             end_in_order_at_sigterm()
         grace_s = ANSWER_GRACE_S if daemon_keeps_time else 0.0
         timeout_s = None if self.timeout_s is None else self.timeout_s + grace_s
-        return Client(self.socket_path, timeout_s, host=self.host)
+        return Client(self.socket_path, timeout_s, host=self.host, agree=False)
 
     def time_limit(self) -> dict[str, float]:
         """The parameter for a method that waits until a state is reached."""

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import Any
 
+PROTOCOL = 1
+"""The version of the protocol that is spoken here."""
+
 STREAM_DATA, STREAM_GAP, STREAM_END = "stream.data", "stream.gap", "stream.end"
 CLOSING = "closing"
 

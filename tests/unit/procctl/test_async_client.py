@@ -9,7 +9,7 @@ import pytest
 
 from procctl import AsyncClient, LogPiece
 from procctl.dialogue import CLOSING
-from procd.errors import Failed, NotPermitted, TimedOut, Unreachable
+from procd.errors import BadRequest, Failed, NotPermitted, TimedOut, Unreachable
 from tests.unit.procctl.fake_daemon import BOUND_S, SILENCE, FakeDaemon, Peer
 
 if TYPE_CHECKING:
@@ -33,6 +33,22 @@ def test_a_call_returns_what_the_daemon_answers(start_daemon: StartDaemon) -> No
     """As it travelled."""
     start_daemon(echo=lambda _, params: params)
     assert call("echo", data=b"\xff", n=1) == {"data": b"\xff", "n": 1}
+
+
+def test_each_connection_begins_with_an_agreement(start_daemon: StartDaemon) -> None:
+    """Also when it is refused: then nothing else is asked."""
+    daemon = start_daemon(echo=lambda _, params: params, hello=lambda _, __: {"protocol": 1})
+    daemon.answers_agreement = True
+    assert call("echo", n=1) == {"n": 1}
+    assert daemon.requests == [("hello", {"protocol": 1}), ("echo", {"n": 1})]
+
+    def refuse(_: Peer, __: dict[str, Any]) -> object:
+        raise BadRequest("protocol 1 is not spoken here")
+
+    daemon.methods["hello"] = refuse
+    with pytest.raises(BadRequest, match="not spoken here"):
+        call("echo", n=2)
+    assert [method for method, _ in daemon.requests] == ["hello", "echo", "hello"]
 
 
 def garbage(peer: Peer, _: dict[str, Any]) -> object:
@@ -141,7 +157,7 @@ def test_who_does_not_take_is_not_read_for(start_daemon: StartDaemon) -> None:
     sent = [0]
 
     def logs(peer: Peer, _: dict[str, Any]) -> dict[str, Any]:
-        peer.send_bytes(b"\x94\x01\x01\xc0\x82\xa6stream\x01\xa6offset\x00")
+        peer.send_bytes(b"\x94\x01\x02\xc0\x82\xa6stream\x01\xa6offset\x00")
         for _ in range(pieces):
             peer.notify("stream.data", 1, {"data": piece, "offset": sent[0]})
             sent[0] += len(piece)

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from procctl.absence import START_HINT
+from procctl.cli import run
 from procctl.client import Client
 from procctl.dialogue import CLOSING
 from procctl.where import find_socket
 from procd.errors import (
+    BadRequest,
     LocalProtocolError,
     NoSuchProgram,
     NotPermitted,
@@ -64,6 +66,42 @@ def test_a_refusal_is_raised_with_its_fields(start_daemon: StartDaemon) -> None:
         assert client.call("echo") == {}, "a refusal does not end the connection"
 
 
+def test_each_connection_begins_with_an_agreement(start_daemon: StartDaemon) -> None:
+    """On the version, before anything else is asked."""
+    daemon = start_daemon(echo=echo, hello=lambda _, __: {"protocol": 1})
+    daemon.answers_agreement = True
+    with Client() as client:
+        client.call("echo")
+        client.call("echo")
+        client.close()
+        client.call("echo")
+    hello = ("hello", {"protocol": 1})
+    assert daemon.requests == [hello, ("echo", {}), ("echo", {}), hello, ("echo", {})]
+
+
+def test_a_daemon_of_another_protocol_is_asked_nothing(start_daemon: StartDaemon) -> None:
+    """Its refusal is what every call raises; what it takes a word for may be something else there."""
+
+    def refuse(_: Peer, __: dict[str, Any]) -> object:
+        raise BadRequest("protocol 1 is not spoken here", "take a client for 2", {"protocols": [2]})
+
+    daemon = start_daemon(shutdown=echo, hello=refuse)
+    daemon.answers_agreement = True
+    with Client() as client:
+        for _ in range(2):
+            with pytest.raises(BadRequest, match="not spoken here"):
+                client.shutdown()
+    assert [method for method, _ in daemon.requests] == ["hello", "hello"]
+
+
+def test_a_command_line_that_asks_once_agrees_on_nothing(start_daemon: StartDaemon) -> None:
+    """That would take it longer; the daemon refuses what it does not speak."""
+    daemon = start_daemon(status=lambda _, __: {"programs": []})
+    daemon.answers_agreement = True
+    assert run(["status"]) == 0
+    assert [method for method, _ in daemon.requests] == ["status"]
+
+
 def test_answers_find_their_requests_in_any_order(start_daemon: StartDaemon) -> None:
     """Requests may overtake each other in the daemon."""
     held: list[Any] = []
@@ -77,7 +115,7 @@ def test_answers_find_their_requests_in_any_order(start_daemon: StartDaemon) -> 
         return SILENCE
 
     start_daemon(later=later, now=now)
-    with Client() as client:
+    with Client(agree=False) as client:
         one, two = client.begin("later"), client.begin("now")
         assert (client.finish(one), client.finish(two)) == ("one", "two")
 
@@ -122,7 +160,7 @@ def test_a_peer_that_is_no_procd_is_named_as_such(
         return SILENCE
 
     start_daemon(logs=answer)
-    with pytest.raises(Unreachable, match=complaint) as caught, Client() as client:
+    with pytest.raises(Unreachable, match=complaint) as caught, Client(agree=False) as client:
         client.stream("logs")
     assert f"what answers on {socket_path} does not speak procd's protocol" in str(caught.value)
 
@@ -179,7 +217,7 @@ def test_the_reason_is_read_even_when_nothing_can_be_sent(socket_path: Path) -> 
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(socket_path))
         listener.listen()
-        client = Client()
+        client = Client(agree=False)
         client._connected()
         accepted, _ = listener.accept()
         accepted.sendall(Connection.of_daemon().send(Notification(CLOSING, [ShuttingDown("bye").to_wire()])))
@@ -193,7 +231,7 @@ def test_a_connection_that_is_reset_is_lost(socket_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(socket_path))
         listener.listen()
-        with Client() as client:
+        with Client(agree=False) as client:
             number = client.begin("status")
             listener.accept()[0].close()
             with pytest.raises(Unreachable, match=r"closed the connection \(Connection reset by peer\)"):
@@ -238,7 +276,7 @@ def test_an_answer_that_does_not_come_is_given_up(start_daemon: StartDaemon, tim
     """The limit is said, and that the request may still be carried out."""
     start_daemon(stop=silent)
     with (
-        Client(timeout_s=timeout_s) as client,
+        Client(timeout_s=timeout_s, agree=False) as client,
         pytest.raises(TimedOut, match="did not answer `stop`") as caught,
     ):
         client.call("stop")
@@ -250,7 +288,8 @@ def test_a_daemon_that_reads_nothing_is_given_up(socket_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(socket_path))
         listener.listen(0)
-        with Client(timeout_s=0.05) as client, pytest.raises(TimedOut, match="did not answer `write`"):
+        client = Client(timeout_s=0.05, agree=False)
+        with client, pytest.raises(TimedOut, match="did not answer `write`"):
             collections.deque(client.begin("write", data=bytes(65536)) for _ in range(1000))
         # That connection was never accepted: it fills the backlog.
         with Client(timeout_s=0.05) as client, pytest.raises(TimedOut, match="took no connection within"):
