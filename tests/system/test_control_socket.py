@@ -188,7 +188,7 @@ def test_among_several_the_one_that_is_called_control_is_used(
     daemon = make_daemon(PROGRAM)
     daemon.socket = launched(daemon, count=count, names=names)
     daemon.start()
-    assert daemon.does("status", "web")
+    daemon.until_state("web", "RUNNING")
 
 
 def test_what_is_meant_for_another_process_is_left_alone(make_daemon: Callable[..., Daemon]) -> None:

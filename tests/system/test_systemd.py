@@ -96,7 +96,8 @@ def procctl(system: Machine, *words: str) -> str:
 
 
 def pid(system: Machine, program: str) -> int:
-    """The PID of a program, as the machine counts."""
+    """The PID of a program that runs, as the machine counts."""
+    procctl(system, "wait", program, "--for", "running", "--timeout", "60s")
     number = json.loads(procctl(system, "--json", "status", program))["programs"][0]["pid"]
     assert isinstance(number, int)
     return number
