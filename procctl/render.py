@@ -136,6 +136,8 @@ def event(happened: Mapping[str, Any]) -> str:
     known = {"seq", "time", "type", "program", "old", "new", "reason", "by"}
     if happened.get("type") == "transition":
         what = f"{happened.get('old')} → {happened.get('new')}"
+    elif happened.get("type") == "request":
+        what = _request(happened)
     else:
         facts = [f"{key}={value}" for key, value in happened.items() if key not in known]
         what = " ".join([str(happened.get("type")), *facts])
@@ -147,6 +149,13 @@ def event(happened: Mapping[str, Any]) -> str:
         happened.get("reason") or "",
     ]
     return f"{_COLUMN_GAP.join(filter(None, map(escaped, parts)))}{_by(happened.get('by'))}\n"
+
+
+def _request(happened: Mapping[str, Any]) -> str:
+    """Say what somebody asked for, as they would have typed it: `stop web@0 web@1: done`."""
+    more = f" and {happened['more']} more" if happened.get("more") else ""
+    words = " ".join(map(str, (happened.get("method"), *(happened.get("programs") or ()))))
+    return f"asked to {words}{more}: {happened.get('outcome')}"
 
 
 def _by(actor: Mapping[str, Any] | None) -> str:

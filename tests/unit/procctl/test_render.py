@@ -192,3 +192,21 @@ def test_several_outcomes_are_counted_on_a_terminal() -> None:
     assert lines[1].endswith("(it is \x1b[31mFATAL\x1b[0m)")
     assert lines[2] == "1 of 2 done, 1 failed"
     assert len(render.outcomes(rows[:1], width=80).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        ({"programs": ["web@0", "web@1"]}, "asked to stop web@0 web@1: done (uid 0, pid 7)"),
+        ({"programs": [], "method": "reload"}, "asked to reload: done (uid 0, pid 7)"),
+        ({"programs": ["a"], "more": 3}, "asked to stop a and 3 more: done (uid 0, pid 7)"),
+        ({"programs": ["\x1b"], "outcome": "FAILED"}, "asked to stop \\x1b: FAILED (uid 0, pid 7)"),
+    ],
+    ids=["several", "none", "many", "forged"],
+)  # fmt: skip
+def test_a_request_is_shown_in_words(facts: dict[str, Any], words: str) -> None:
+    """Who asked for what, and how that ended."""
+    happened = {"seq": 3, "time": 0, "type": "request", "program": None, "method": "stop", "outcome": "done"}
+    shown = render.event({**happened, **facts, "by": {"uid": 0, "pid": 7}})
+    assert shown.startswith("3  ")
+    assert shown.endswith(f"  procd  {words}\n")
