@@ -6,6 +6,7 @@ Owns arguments, exit codes and what is printed.  Loads what a verb needs when it
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -38,6 +39,8 @@ def run(path: str | None) -> None:
     """Run in the foreground until SIGTERM or SIGINT; SIGHUP reloads the configuration."""
     from procd import lock  # noqa: PLC0415 - `check` and `schema` need none of this
 
+    # What is read now stays: to look through it again and again while it grows takes a tenth of the start.
+    gc.disable()
     _open_missing_streams()
     os.environ.pop("PROCD_COOKIE", None)
     try:
@@ -72,6 +75,8 @@ def _supervise(configuration: Configuration, path: str) -> None:
 
     logging.configure(configuration.daemon.log_level, configuration.daemon.log_format)
     supervisor = Supervisor(configuration, lambda: _load(path), os.environ)
+    gc.freeze()
+    gc.enable()
     asyncio.run(supervisor.run())
     sys.exit(supervisor.exit_status)
 

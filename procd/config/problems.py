@@ -6,7 +6,6 @@ without knowing where in the file it stands.  Must not know what is right or wro
 
 from __future__ import annotations
 
-import difflib
 import json
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -75,6 +74,8 @@ class Problems:
 
 def did_you_mean(word: str, known: Iterable[str], otherwise: str = "") -> str:
     """The remedy for a word that is not among `known`."""
+    import difflib  # noqa: PLC0415 - only once somebody mistypes
+
     close = difflib.get_close_matches(word, list(known), n=1)
     return f"did you mean {close[0]!r}?" if close else otherwise
 

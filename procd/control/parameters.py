@@ -5,7 +5,6 @@ Owns the kinds of parameters.  Every refusal names the parameter, the value at f
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from procd.errors import BadRequest, InvalidQuantity
@@ -69,6 +68,8 @@ def checked(method: str, parameters: tuple[Parameter, ...], sent: Mapping[str, A
 
 
 def _unknown(method: str, name: str, known: list[str]) -> BadRequest:
+    import difflib  # noqa: PLC0415 - only once somebody mistypes
+
     near = difflib.get_close_matches(name[:64], known, 1)
     takes = f"it takes {', '.join(known)}" if known else "it takes none"
     hint = f"did you mean {near[0]!r}?" if near else takes

@@ -26,13 +26,14 @@ ANOTHER = "another program"
 #: The keys of answers and events whose texts are sentences, or names of other programs.
 _TEXTS = frozenset({"reason", "text", "obstacles", "stops_after"})
 
-_WORD = re.compile(r"[A-Za-z0-9_.@-]+")
+# Not compiled here: that takes 3 ms of each start, and few daemons have anything to hide.
+_WORD = r"[A-Za-z0-9_.@-]+"
 # The sentences of core.machine, runtime.record and runtime.operations about another program.
-_OF_ANOTHER = re.compile(r"(waits for|needed by) ")
-_ANOTHER_IS = re.compile(
+_OF_ANOTHER = r"(waits for|needed by) "
+_ANOTHER_IS = (
     r"[A-Za-z0-9_.@-]+(, which is essential, ended|, which it needs, is to stop| is not healthy| to be |$)"
 )
-_AFTER_OTHERS = re.compile(r"; stops after [A-Za-z0-9_.@, -]+$")
+_AFTER_OTHERS = r"; stops after [A-Za-z0-9_.@, -]+$"
 
 
 class Veil:
@@ -46,13 +47,13 @@ class Veil:
 
     def text(self, text: str) -> str:
         """Give a sentence, with another one in its place when it names a program that is not to be seen."""
-        if not any(self.hides(word) for word in _WORD.findall(text)):
+        if not any(self.hides(word) for word in re.findall(_WORD, text)):
             return text
-        if found := _OF_ANOTHER.match(text):
+        if found := re.match(_OF_ANOTHER, text):
             return f"{found[1]} {ANOTHER}"
-        if found := _ANOTHER_IS.match(text):
+        if found := re.match(_ANOTHER_IS, text):
             return f"{ANOTHER}{found[1]}".removesuffix(" to be ")
-        if found := _AFTER_OTHERS.search(text):
+        if found := re.search(_AFTER_OTHERS, text):
             return f"{text[: found.start()]}; stops after {ANOTHER}"
         return text
 

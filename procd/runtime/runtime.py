@@ -6,7 +6,6 @@ Owns the one way in (`submit`) and the carrying out of actions, in order and in 
 from __future__ import annotations
 
 import os
-import secrets
 from collections import deque
 from functools import partial
 from itertools import count
@@ -102,7 +101,7 @@ class Runtime:
         self._running = False
         self._timer: asyncio.TimerHandle | None = None
         # A process keeps its environment for good: the cookie must not repeat in another run of procd.
-        self._run_id = secrets.token_hex(8)
+        self._run_id = os.urandom(8).hex()
         self._serial = count(1)
 
     def _note_of_log(self, kind: str, program: str | None, **facts: Any) -> None:  # noqa: ANN401 - of an event

@@ -5,7 +5,6 @@ A pattern is a name (`web`: all its instances), an instance (`web@1`), a glob (`
 
 from __future__ import annotations
 
-import difflib
 import re
 from fnmatch import translate
 from typing import TYPE_CHECKING, Protocol
@@ -78,6 +77,8 @@ def _nothing_matches(pattern: str, specs: Mapping[str, Nameable]) -> NoSuchProgr
     else:
         known = sorted({spec.program for spec in specs.values()})
         what = f"no program matches {pattern!r}"
+    import difflib  # noqa: PLC0415 - only once somebody mistypes
+
     near = difflib.get_close_matches(pattern.removesuffix(":"), known, 1)
     hint = f"did you mean {near[0]!r}?" if near else "`procctl status` lists all programs"
     return NoSuchProgram(what, hint, {"pattern": pattern})
