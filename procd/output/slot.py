@@ -191,7 +191,7 @@ class Slot:
         return None
 
     def _next_spec(self) -> dict[str, Any]:
-        """How the log is to be kept now: what waits in a pipe that the logger does not know goes its old way."""
+        """How the log is to be kept now: what waits in a pipe that the logger has not got goes its old way."""
         return next((pipe.spec for pipe in self.pipes if not pipe.sent and not pipe.refused), self.spec)
 
     def _next_of_pipes(self) -> Parcel | None:

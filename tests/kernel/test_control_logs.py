@@ -41,7 +41,7 @@ async def test_a_log_is_rotated_on_request(tmp_path: Path) -> None:
         assert answer == {
             "programs": [
                 {"name": "web", "ok": True, "state": "RUNNING", "reason": ""},
-                {"name": "later", "ok": True, "state": "STOPPED", "reason": ""},
+                {"name": "later", "ok": True, "state": "STOPPED", "reason": "nothing to rotate"},
             ]
         }
         assert (tmp_path / "web.log.1").read_bytes() == b"one\n"
