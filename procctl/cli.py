@@ -13,6 +13,7 @@ import sys
 from procctl import exit_codes
 from procctl.console import Invocation, SeveralHosts
 from procctl.short_way import short_way
+from procd import standard_streams
 from procd.errors import ProcdError
 
 TYPE_CHECKING = False  # not from typing: see procd.value
@@ -46,7 +47,7 @@ def run(arguments: Sequence[str], host: str | None = None) -> int:
 
 def main() -> None:
     """The console script."""
-    _open_missing_streams()
+    standard_streams.open_missing()
     for stream in (sys.stdout, sys.stderr):
         # A terminal without UTF-8 gets escapes instead of an exception.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
@@ -78,16 +79,6 @@ def _long_way(arguments: Sequence[str], invocation: Invocation) -> int:
         from procctl import fleet  # noqa: PLC0415 - one host is the rule
 
         return fleet.run(arguments, invocation, run)
-
-
-def _open_missing_streams() -> None:
-    """Open what the caller closed (`procctl … >&-`), or the socket would become standard output."""
-    descriptor = 0
-    while descriptor <= 2:
-        descriptor = os.open(os.devnull, os.O_RDWR)
-    os.close(descriptor)
-    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115 - it stays open to the end
-    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115 - the same
 
 
 def _discard_output() -> None:

@@ -37,11 +37,11 @@ def main() -> None:
 @_CONFIG
 def run(path: str | None) -> None:
     """Run in the foreground until SIGTERM or SIGINT; SIGHUP reloads the configuration."""
-    from procd import lock  # noqa: PLC0415 - `check` and `schema` need none of this
+    from procd import lock, standard_streams  # noqa: PLC0415 - `check` and `schema` need none of this
 
     # What is read now stays: to look through it again and again while it grows takes a tenth of the start.
     gc.disable()
-    _open_missing_streams()
+    standard_streams.open_missing()
     os.environ.pop("PROCD_COOKIE", None)
     try:
         configuration = _load(path)
@@ -102,16 +102,6 @@ def schema() -> None:
     from procd import config  # noqa: PLC0415 - only here
 
     click.echo(json.dumps(config.json_schema(), indent=2))
-
-
-def _open_missing_streams() -> None:
-    """Open what the caller closed (`procd run 2>&-`), or the first file of ours would be somebody's stderr."""
-    descriptor = 0
-    while descriptor <= 2:
-        descriptor = os.open(os.devnull, os.O_RDWR)
-    os.close(descriptor)
-    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115 - it stays open to the end
-    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115 - the same
 
 
 def _load(path: str | None) -> Configuration:
