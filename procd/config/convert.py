@@ -62,8 +62,6 @@ def without_mistakes(raw: object, kind: type[Table], place: Place, problems: Pro
 
 def unknown_key(key: str, kind: type[Table]) -> tuple[str, str]:
     """What is wrong with a key that the schema does not have, and the remedy."""
-    if key in kind.not_yet:
-        return "is not implemented yet in this version of procd", "remove it, or use a newer procd"
     known = kind.__struct_fields__
     return "there is no such key", did_you_mean(key, known, f"the keys here are {', '.join(known)}")
 

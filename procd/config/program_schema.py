@@ -2,8 +2,8 @@
 
 Owns the one table of these keys.  A key is one entry here; its description is what `procd schema` prints and
 what docs/reference/configuration.md says (a test compares them).  To add a key: an entry here, a field of
-`procd.config.spec`, a line where the program is resolved, and out of `not_yet`.  Must not know files or the
-system: what can only be judged on the machine, or by comparing keys, is judged when it is resolved.
+`procd.config.spec`, and a line where the program is resolved.  Must not know files or the system: what can only
+be judged on the machine, or by comparing keys, is judged when it is resolved.
 """
 
 from __future__ import annotations

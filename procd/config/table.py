@@ -39,11 +39,9 @@ def _itself(value: T) -> T:
 class Table(Struct, frozen=True, forbid_unknown_fields=True):
     """A table of the configuration.
 
-    `not_yet` are keys that are decided and not implemented: refused like unknown ones, with a better remedy.
     `is_joined` tells whether what a program says is added to what [defaults] say, entry by entry.
     """
 
-    not_yet: ClassVar[frozenset[str]] = frozenset()
     is_joined: ClassVar[bool] = True
 
 

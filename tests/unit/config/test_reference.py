@@ -45,12 +45,6 @@ def test_the_page_has_no_row_for_a_key_that_is_not_there() -> None:
     assert set(rows) == known
 
 
-def test_no_key_is_both_there_and_not_yet() -> None:
-    """A key leaves `not_yet` when it comes."""
-    for table in (*TABLES, LogTable, BackoffTable):
-        assert not table.not_yet & set(table.__struct_fields__)
-
-
 def test_the_schema_is_json() -> None:
     """`procd schema` prints it."""
     assert json.loads(json.dumps(json_schema())) == json_schema()
