@@ -129,7 +129,7 @@ class Machine:
         assert self._process is not None
         assert self._process.poll() is None, "it ended at once"
         shell = self._process.pid
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             for word in Path(f"/proc/{shell}/task/{shell}/children").read_text().split():
                 if Path(f"/proc/{word}/comm").read_text() == "systemd\n":
                     self.pid = int(word)
