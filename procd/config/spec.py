@@ -8,12 +8,10 @@ is one instance: `instances = 3` in the file makes three of them.  Must not know
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
-if TYPE_CHECKING:
-    from procd.config.access import Rule
+from procd.config.access import Rule  # noqa: TC001 - msgspec looks at it (`snapshot`)
 
 
 class Restart(Enum):

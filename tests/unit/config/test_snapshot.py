@@ -11,13 +11,16 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from procd.config import snapshot
+from procd.config.access import Right, Rule
 from procd.config.spec import (
     Backoff,
     CgroupLimits,
     Check,
     CheckKind,
     Condition,
+    Configuration,
     Credentials,
+    DaemonSpec,
     Dependency,
     Health,
     Hooks,
@@ -67,7 +70,16 @@ def test_every_field_comes_back() -> None:
     """Each with its type: what comes back is equal, and so is what follows from it."""
     sockets = [SocketSpec(name="http", host="::1", port=80), SocketSpec(name="u", path="/x", uid=3)]
     plain = ProgramSpec(name="a", program="a", command=("x",))
-    assert snapshot.load(snapshot.dump([FULL, plain], sockets)) == ([FULL, plain], sockets)
+    whole = Configuration(
+        daemon=DaemonSpec(
+            runtime_dir="/r", state_dir="/s", log_dir="/l", socket="/r/s",
+            allow=(Rule(uids=frozenset({5}), programs=("web*",), rights=frozenset({Right.STATUS})),),
+        ),
+        programs={each.name: each for each in (FULL, plain)},
+        sockets={each.name: each for each in sockets},
+        files=("/etc/procd/procd.toml",),
+    )  # fmt: skip
+    assert snapshot.load(snapshot.dump(whole), Configuration) == whole
 
 
 @given(st.lists(st.tuples(st.text(), st.text())))
@@ -78,7 +90,7 @@ def test_any_environment_comes_back(environment: list[tuple[str, str]]) -> None:
         for name, value in environment
     )
     spec = structs.replace(FULL, environment=held)
-    assert snapshot.load(snapshot.dump([spec]))[0] == [spec]
+    assert snapshot.load(snapshot.dump([spec]), list[ProgramSpec]) == [spec]
 
 
 def test_a_thousand_like_programs_are_small() -> None:
@@ -91,11 +103,11 @@ def test_a_thousand_like_programs_are_small() -> None:
 def test_what_is_no_snapshot_is_told(data: bytes) -> None:
     """It is a ValueError, and nothing else."""
     with pytest.raises(ValueError, match="snapshot"):
-        snapshot.load(data)
+        snapshot.load(data, Configuration)
 
 
 def test_the_snapshot_of_another_version_is_told() -> None:
     """Whoever reads it can say so."""
-    other = zlib.compress(msgpack.packb([snapshot.VERSION + 1, [], []]))
+    other = zlib.compress(msgpack.packb([snapshot.VERSION + 1, []]))
     with pytest.raises(snapshot.UnknownVersionError, match="this procd reads"):
-        snapshot.load(other)
+        snapshot.load(other, Configuration)
