@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 #: A child that lived as long is started again at once; one that dies younger a second time in a row waits.
 YOUNG_S = 10.0
 FIRST_WAIT_S = 0.1
-LONGEST_WAIT_S = 5.0
 #: When so many answers wait for a child, nothing more is read from it.
 MOST_ANSWERS = 1024
 #: Variables that are the service manager's word to the keeper alone (sd_notify(3), sd_listen_fds(3)).
@@ -129,12 +128,12 @@ class Child:
         finally:
             os._exit(127)
 
-    def ended(self, now: float, why: str) -> None:
-        """There is no process any more (or it could not be started): plan the next."""
+    def ended(self, now: float, why: str, longest_s: float) -> None:
+        """There is no process any more (or it could not be started): plan the next, `longest_s` later at most."""
         young = now - self.started_s < YOUNG_S
         self.young_deaths = self.young_deaths + 1 if young else 0
         wait = FIRST_WAIT_S * 2 ** min(self.young_deaths - 2, 16) if self.young_deaths > 1 else 0.0
-        self.start_at_s = now + min(wait, LONGEST_WAIT_S)
+        self.start_at_s = now + min(wait, longest_s)
         self.pid = 0
         self.up = self.greeted = False
         self.unanswered_s = 0.0

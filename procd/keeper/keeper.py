@@ -223,7 +223,7 @@ class Keeper:
             child.start(now, self.limits)
         except OSError as error:
             child.started_s = now
-            child.ended(now, f"could not be started: {error.strerror}")
+            child.ended(now, f"could not be started: {error.strerror}", self.pace.longest_s)
             self._tell_waiting(child, now)
             return
         self.watch(child)
@@ -336,7 +336,7 @@ class Keeper:
             pass  # what it said before it died
         self._close(child)
         why = in_words(status)
-        child.ended(now, why)
+        child.ended(now, why, self.pace.longest_s)
         if self.ending is not None:
             return
         deliberate = os.WIFEXITED(status) and os.WEXITSTATUS(status) in FINAL_AT_FIRST

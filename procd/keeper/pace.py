@@ -14,15 +14,17 @@ class Pace:
     `patience`  for its answer; then it is sent SIGABRT
     `start`     until it says that it is up; the same
     `grace`     after SIGABRT until SIGKILL, and for each step of the end
+    `longest`   until who dies again and again is started again
     """
 
-    __slots__ = ("beat_s", "grace_s", "patience_s", "start_s")
+    __slots__ = ("beat_s", "grace_s", "longest_s", "patience_s", "start_s")
 
     def __init__(self) -> None:
         self.beat_s = 10.0
         self.patience_s = 10.0
         self.start_s = 120.0
         self.grace_s = 5.0
+        self.longest_s = 5.0
 
     def take(self, arguments: Iterable[str]) -> None:
         """Take what is given.  Raises ValueError for what is not understood."""

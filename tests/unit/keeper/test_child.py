@@ -22,7 +22,7 @@ def test_young_deaths_wait_longer_and_longer_up_to_a_bound(child: Child) -> None
     waits = []
     for now in range(0, 100, 9):
         child.started_s = now - 9
-        child.ended(now, "died")
+        child.ended(now, "died", 5.0)
         waits.append(child.start_at_s - now)
     assert waits == pytest.approx([0.0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 5.0, 5.0, 5.0])
 
@@ -31,7 +31,7 @@ def test_a_long_life_is_followed_at_once_by_the_next(child: Child) -> None:
     """Whatever came before it."""
     for started, ended in ((0.0, 1.0), (1.0, 2.0), (2.1, 3.0), (3.2, 20.0)):
         child.started_s = started
-        child.ended(ended, "died")
+        child.ended(ended, "died", 5.0)
     assert child.start_at_s == 20.0
 
 
