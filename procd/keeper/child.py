@@ -129,7 +129,7 @@ class Child:
             os._exit(127)
 
     def ended(self, now: float, why: str, longest_s: float) -> None:
-        """There is no process any more (or it could not be started): plan the next, `longest_s` later at most."""
+        """There is no process any more (or it could not be started): plan the next, in `longest_s` at most."""
         young = now - self.started_s < YOUNG_S
         self.young_deaths = self.young_deaths + 1 if young else 0
         wait = FIRST_WAIT_S * 2 ** min(self.young_deaths - 2, 16) if self.young_deaths > 1 else 0.0
