@@ -9,18 +9,11 @@ import contextlib
 import gc
 import os
 import sys
-from typing import TYPE_CHECKING
 
 import click
 
 from procd import __version__
-from procd.errors import ConfigurationError, RuntimeDirectoryHeld
-
-if TYPE_CHECKING:
-    from procd.config.spec import Configuration, DaemonSpec
-
-#: sysexits.h: the configuration is wrong; try again later, somebody else is at it; an operating system error.
-EX_CONFIG, EX_TEMPFAIL, EX_OSERR = 78, 75, 71
+from procd.errors import ConfigurationError
 
 _CONFIG = click.option(
     "-c", "--config", "path", metavar="FILE", default=None, help="The configuration file ($PROCD_CONFIG)."
@@ -37,48 +30,23 @@ def main() -> None:
 @_CONFIG
 def run(path: str | None) -> None:
     """Run in the foreground until SIGTERM or SIGINT; SIGHUP reloads the configuration."""
-    from procd import lock, standard_streams  # noqa: PLC0415 - `check` and `schema` need none of this
+    from procd import start  # noqa: PLC0415 - `check` and `schema` need none of this
+
+    start.become_keeper(path)
+
+
+@main.command(hidden=True)
+@_CONFIG
+@click.option("--directory", default="/", help="What a relative FILE is relative to.")
+def supervise(path: str | None, directory: str) -> None:
+    """What the keeper runs: it is of no use to anybody else."""
+    from procd import supervise as supervising  # noqa: PLC0415 - as above
 
     # What is read now stays: to look through it again and again while it grows takes a tenth of the start.
     gc.disable()
-    standard_streams.open_missing()
-    os.environ.pop("PROCD_COOKIE", None)
-    try:
-        configuration = _load(path)
-        _prepare(configuration.daemon)
-        held = lock.hold(configuration.daemon.runtime_dir)
-    except ConfigurationError as error:
-        _complain(error)
-        sys.exit(EX_CONFIG)
-    except RuntimeDirectoryHeld as error:
-        click.echo(f"procd: {error}", err=True)
-        click.echo("procd: stop that one first, or give this one another runtime_dir", err=True)
-        sys.exit(EX_TEMPFAIL)
-    except OSError as error:
-        click.echo(f"procd: {error.filename}: {error.strerror}", err=True)
-        sys.exit(EX_OSERR)
-    try:
-        # By its absolute path from now on: procd works in /, where a relative one would mean another file.
-        _supervise(configuration, configuration.files[0])
-    except ConfigurationError as error:
-        _complain(error)
-        sys.exit(EX_CONFIG)
-    finally:
-        os.close(held)
-
-
-def _supervise(configuration: Configuration, path: str) -> None:
-    import asyncio  # noqa: PLC0415 - the most expensive import of all
-
-    from procd import logging  # noqa: PLC0415 - as above
-    from procd.supervisor import Supervisor  # noqa: PLC0415 - as above
-
-    logging.configure(configuration.daemon.log_level, configuration.daemon.log_format)
-    supervisor = Supervisor(configuration, lambda: _load(path), os.environ)
-    gc.freeze()
-    gc.enable()
-    asyncio.run(supervisor.run())
-    sys.exit(supervisor.exit_status)
+    with contextlib.suppress(OSError):
+        os.chdir(directory)
+    sys.exit(supervising.main(path))
 
 
 @main.command()
@@ -86,9 +54,11 @@ def _supervise(configuration: Configuration, path: str) -> None:
 def check(path: str | None) -> None:
     """Validate the configuration without running it; print every problem."""
     try:
-        configuration = _load(path)
+        from procd import config  # noqa: PLC0415 - `--help` needs no msgspec
+
+        configuration = config.load(path, os.environ, uid=os.geteuid())
     except ConfigurationError as error:
-        _complain(error)
+        complain(error)
         sys.exit(1)
     count = len(configuration.programs)
     click.echo(f"{', '.join(configuration.files)}: {count} program{'s' * (count != 1)}, no problems")
@@ -104,23 +74,7 @@ def schema() -> None:
     click.echo(json.dumps(config.json_schema(), indent=2))
 
 
-def _load(path: str | None) -> Configuration:
-    from procd import config  # noqa: PLC0415 - `--help` needs no msgspec
-
-    return config.load(path, os.environ, uid=os.geteuid())
-
-
-def _prepare(daemon: DaemonSpec) -> None:
-    """Make the directories that procd keeps its own things in.
-
-    Raises OSError with the path for one that programs need and that cannot be made.
-    """
-    # Without it only events are lost with us; that is told when they cannot be written.
-    with contextlib.suppress(OSError):
-        os.makedirs(daemon.state_dir, mode=0o700, exist_ok=True)  # noqa: PTH103 - as mkdir(2), with the mode
-    os.makedirs(daemon.log_dir, mode=0o750, exist_ok=True)  # noqa: PTH103 - as above
-
-
-def _complain(error: ConfigurationError) -> None:
+def complain(error: ConfigurationError) -> None:
+    """Print every problem."""
     for problem in error.problems:
         click.echo(str(problem), err=True)

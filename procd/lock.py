@@ -16,10 +16,11 @@ from procd.errors import RuntimeDirectoryHeld
 LOCK_NAME = "procd.lock"
 
 
-def hold(runtime_dir: str) -> int:
+def hold(runtime_dir: str, pid: int = 0) -> int:
     """Make the runtime directory if there is none, and lock it; returns the descriptor that holds the lock.
 
-    Raises RuntimeDirectoryHeld when another procd has it, and OSError when it cannot be made.
+    `pid` is who is said to hold it: ours, by default.  Raises RuntimeDirectoryHeld when another procd has it,
+    and OSError when it cannot be made.
     """
     Path(runtime_dir).mkdir(mode=0o755, parents=True, exist_ok=True)
     path = f"{runtime_dir}/{LOCK_NAME}"
@@ -35,7 +36,7 @@ def hold(runtime_dir: str) -> int:
     # For people and for the message above, and worth no failure (a full disk); nobody signals what stands here.
     with contextlib.suppress(OSError):
         os.ftruncate(fd, 0)
-        os.write(fd, f"{os.getpid()}\n".encode())
+        os.write(fd, f"{pid or os.getpid()}\n".encode())
     return fd
 
 

@@ -11,13 +11,15 @@ import os
 import random
 import resource
 import signal
+import socket
 from collections import Counter
 from typing import TYPE_CHECKING, Any, assert_never
 
 import structlog
 from msgspec import structs
 
-from procd import __version__
+from procd import __version__, faults
+from procd.beginning import read, recorded
 from procd.config import plan as plans
 from procd.config import transient
 from procd.config.logs import EVENT_LOG
@@ -26,6 +28,7 @@ from procd.control import Access, ControlServer
 from procd.control.activation import NotASocketError, passed_socket
 from procd.core import Add, Cause, Change, Machine, Remove, Shutdown, State
 from procd.errors import ConfigurationError, Problem
+from procd.keeper.messages import KEEPER_KEY, fields
 from procd.output.logs import Logs
 from procd.process import Limit, Reaper
 from procd.process.limits import hold_descriptors
@@ -33,15 +36,20 @@ from procd.quantities import signal_name
 from procd.runtime import Runtime
 from procd.runtime.event_log import EventLog
 from procd.runtime.journal import actor_to_wire
+from procd.runtime.keeping import packed, unpacked
 from procd.runtime.life import Surroundings
 from procd.runtime.logger import starter
 from procd.systemd import Notifier
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, MutableMapping
+    from collections.abc import Mapping
 
+    from procd.beginning import Beginning
     from procd.config.spec import Configuration, LogSpec, ProgramSpec
     from procd.core import Actor, Event
+    from procd.keeper.client import Memory
+    from procd.keeper.line import Record
+    from procd.runtime.recalled import Recalled
     from procd.runtime.transient import Transients
 
 log = structlog.get_logger()
@@ -52,22 +60,26 @@ _EXTEND_EVERY_S = 5.0
 _LOGGER_MAY_TAKE_S = 5.0
 #: How long a burst of changes may last before systemd is told of it.
 _STATUS_AFTER_S = 0.2
+#: The record of the control socket: its value is the inode of its file.
+_LISTEN = "listen"
 
 
 class Supervisor:
     """A running procd.
 
-    `read` reads the configuration again; `environ` is the environment that procd was started with, out of which
-    the service manager's variables are taken.
+    `limits` are those that the programs get; `environ` is the environment that procd was started with.
     """
 
     def __init__(
-        self, configuration: Configuration, read: Callable[[], Configuration], environ: MutableMapping[str, str]
+        self, beginning: Beginning, memory: Memory, limits: tuple[Limit, ...], environ: Mapping[str, str]
     ) -> None:
-        self._configuration = configuration
-        self._read = read
+        self._beginning = beginning
+        self._configuration = configuration = beginning.configuration
+        self._memory = memory
+        self._limits = limits
         self._environ = environ
-        self._systemd = Notifier(environ, os.getpid())
+        about = keeper_of(beginning.recalled)
+        self._systemd = Notifier(memory.notify if about.get("notify") == "1" else None)
         self.access = Access(configuration.daemon.allow)
         self._control = ControlServer(self)
         self._stopped: asyncio.Event
@@ -101,48 +113,63 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         self._stopped = asyncio.Event()
         daemon = self._configuration.daemon
-        os.chdir("/")
+        recalled = self._beginning.recalled
+        memory = self._memory
         os.umask(0o022)
         Reaper.become_subreaper()
         reaper = Reaper(loop)
-        limits = _raise_descriptor_limit()
         logs = Logs(loop, starter(loop, reaper, self._environ))
-        around = Surroundings(loop, reaper, logs, dict(self._environ), limits)
+        around = Surroundings(loop, reaper, logs, dict(self._environ), self._limits, memory)
         machine = Machine(random.random, daemon.max_concurrent_starts)
         self.runtime = runtime = Runtime(around, machine)
         reaper.on_orphan = runtime.orphan_reaped
-        runtime.on_change = self._on_change
         events = EventLog(loop, logs, runtime.journal, f"{daemon.state_dir}/{EVENT_LOG}")
         try:
             await events.begin(lambda: asyncio.sleep(0), version=__version__, pid=os.getpid())
             self._open_sockets()
-            await self._listen(loop)
+            await runtime.adopt(recalled, self._beginning.in_force.programs)
+            self._listen(loop)
             self._catch_signals(loop)
-            programs = len(self._configuration.programs)
+            memory.on_exit = runtime.kept_exit
+            memory.on_record = self._on_record
+            memory.on_lost = self._on_lost
+            runtime.on_change = self._on_change
             logs.begin()
+            programs = len(self._configuration.programs)
             log.info("procd runs", version=__version__, pid=os.getpid(), programs=programs)
             self._begin()
+            recalled.close()
+            faults.at("adopt.done")
+            memory.up()
             self._systemd.ready(self._summary())
-            self._systemd.start_watchdog(loop)
+            runtime.on_change()
             await self._stopped.wait()
         finally:
             events.close()
+            faults.at("drain.begun")
             # Followers get the last words out of the files.
             await logs.close(_LOGGER_MAY_TAKE_S)
             self._control.close()
             runtime.close()
             logs.release()
             reaper.close()
-            self._systemd.close()
         log.info("procd has ended")
+
+    def _on_record(self, record: Record) -> None:
+        record.close()
+
+    def _on_lost(self) -> None:
+        log.error("keeper is gone: nobody goes on when procd ends now")
 
     def _open_sockets(self) -> None:
         """Open what programs are to find: the notify socket and the sockets of the configuration."""
         path = f"{self._configuration.daemon.runtime_dir}/notify.sock"
+        recalled = self._beginning.recalled
         try:
-            self.runtime.checking.open(path)
+            self.runtime.checking.open(path, recalled)
         except OSError as error:
             raise self._refused("daemon.runtime_dir", f"cannot make {path}: {error.strerror}") from error
+        self.runtime.around.sockets.adopt(recalled)
         self._replace_sockets(self._configuration)
 
     def _replace_sockets(self, configuration: Configuration) -> None:
@@ -158,21 +185,33 @@ class Supervisor:
         file = self._configuration.files[0] if self._configuration.files else "procd"
         return ConfigurationError((Problem(file, 0, key, what, remedy),))
 
-    async def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
         daemon = self._configuration.daemon
+        recalled = self._beginning.recalled
+        activated = [
+            (name.rpartition(":")[0], record.fds[0]) for name, record in recalled.of("activated").items()
+        ]
         try:
-            passed = passed_socket(self._environ, os.getpid())
+            passed = passed_socket(activated)
         except NotASocketError as error:
             raise self._refused("control.socket", str(error), "see docs/how-to/systemd.md") from error
         if passed is not None:
             self._control.adopt(loop, passed)
             return
+        record = recalled.take(_LISTEN)
+        left = None
+        if record is not None:
+            left = socket.socket(fileno=record.fds[0]), unpacked(record.value, tuple[int, int])
+        self._control.on_bound = self._keep_socket
         try:
-            await self._control.listen(loop, daemon.socket, daemon.socket_mode, daemon.socket_group)
+            self._control.listen(loop, daemon.socket, daemon.socket_mode, daemon.socket_group, left)
         except OSError as error:
             what = f"cannot listen on {daemon.socket}: {error.strerror}"
             remedy = "make its directory, or name a socket in another one"
             raise self._refused("control.socket", what, remedy) from error
+
+    def _keep_socket(self, listening: socket.socket, inode: tuple[int, int]) -> None:
+        self._memory.put(_LISTEN, packed(inode), (listening.fileno(),))
 
     def _catch_signals(self, loop: asyncio.AbstractEventLoop) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -180,9 +219,40 @@ class Supervisor:
         loop.add_signal_handler(signal.SIGHUP, self._on_reload_signal)
 
     def _begin(self) -> None:
-        cause = Cause("started with procd")
-        programs = self._configuration.programs.values()
-        self.runtime.submit(*(Add(spec, cause, spec.autostart) for spec in programs))
+        """Have the programs of the configuration, whatever there was before."""
+        runtime = self.runtime
+        if self._beginning.is_first:
+            runtime.keeping.file = self._configuration.programs
+            cause = Cause("started with procd")
+            programs = self._configuration.programs.values()
+            runtime.submit(*(Add(spec, cause, spec.autostart) for spec in programs))
+            return
+        changes = plans.compare(self._in_force(), self._configuration).changes
+        cause = Cause("configuration changed" if changes else "")
+        self._put_in_force(self._configuration)
+        runtime.submit(*_events(changes, self._configuration, cause, runtime.transients))
+        if self.closing:
+            self._bound_stop()
+
+    def _in_force(self) -> Configuration:
+        """What the programs that there are amount to."""
+        runtime = self.runtime
+        programs = {
+            name: program.successor or program.spec
+            for name, program in runtime.machine.programs.items()
+            if name not in runtime.transients and not program.retiring
+        }
+        in_force = self._beginning.in_force
+        return structs.replace(in_force, programs=programs, daemon=self._configuration.daemon)
+
+    def _put_in_force(self, configuration: Configuration) -> None:
+        """Record a configuration, whose plan is to be carried out now."""
+        keeping = self.runtime.keeping
+        keeping.file = configuration.programs
+        # First what differs from it: none of its programs may look as if it ran as this says already.
+        keeping.specs()
+        recorded(self._memory, configuration)
+        faults.at("reload.planned")
 
     # Requests to the daemon as a whole
 
@@ -196,13 +266,13 @@ class Supervisor:
 
     def plan(self) -> tuple[plans.Change, ...]:
         """Read the configuration again and say what would change."""
-        return plans.compare(self._configuration, self._read()).changes
+        return plans.compare(self._configuration, read(self._configuration.files[0])).changes
 
     def reload(self, actor: Actor | None) -> tuple[plans.Change, ...]:
         """Read the configuration again and carry the plan out; if it cannot be read, nothing changes."""
         self._systemd.reloading()
         try:
-            new = self._read()
+            new = read(self._configuration.files[0])
             self._replace_sockets(new)
             changes = plans.compare(self._configuration, new).changes
             cause = Cause("configuration changed", actor)
@@ -212,6 +282,7 @@ class Supervisor:
             self._configuration = structs.replace(new, daemon=daemon)
             self.access = Access(daemon.allow)
             self._control.look()
+            self._put_in_force(self._configuration)
             self.runtime.submit(*_events(changes, new, cause, self.runtime.transients))
             log.info("configuration reloaded", changes=len(changes))
             self.runtime.journal.note("reload", None, changes=len(changes), by=actor_to_wire(actor))
@@ -225,11 +296,14 @@ class Supervisor:
             self._hurry()
             return
         log.info("procd shuts down", reason=str(Cause(why, actor)))
+        self.runtime.submit(Shutdown(Cause(why, actor)))
+        self._bound_stop()
+
+    def _bound_stop(self) -> None:
         self._systemd.stopping("Stopping all programs")
         timeout_s = self._configuration.daemon.shutdown_timeout_s
         if timeout_s is not None:
             asyncio.get_running_loop().call_later(timeout_s, self._hurry)
-        self.runtime.submit(Shutdown(Cause(why, actor)))
         self._extend_stop()
 
     def _hurry(self) -> None:
@@ -308,7 +382,12 @@ def _logs_of(spec: ProgramSpec) -> list[LogSpec]:
     return [log for log in (spec.stdout_log, spec.stderr_log) if log is not None]
 
 
-def _raise_descriptor_limit() -> tuple[Limit, ...]:
+def keeper_of(recalled: Recalled) -> dict[str, str]:
+    """What the keeper says of itself."""
+    return fields(recalled.value(KEEPER_KEY.decode()) or b"")
+
+
+def raise_descriptor_limit() -> tuple[Limit, ...]:
     """Allow ourselves all descriptors that we may have; returns what we were given, which the programs get."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == hard:

@@ -67,7 +67,7 @@ class World:
         self.runtime = Runtime(around, Machine(lambda: 0.5))
         reaper.on_orphan = self.runtime.orphan_reaped
         self._server = ControlServer(self)
-        await self._server.listen(loop, self.socket, 0o600)
+        self._server.listen(loop, self.socket, 0o600)
         return self
 
     async def __aexit__(self, *_: object) -> None:

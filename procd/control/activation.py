@@ -1,6 +1,7 @@
-"""A control socket that the service manager passes (sd_listen_fds(3)), in place of one that procd binds.
+"""A control socket that the service manager has passed (sd_listen_fds(3)), in place of one that procd binds.
 
-Owns which descriptor it is.  Its path, mode and group are whoever's who bound it.
+Owns which descriptor it is.  Its path, mode and group are whoever's who bound it.  The keeper has taken what
+was passed, and keeps it for every supervisor.
 """
 
 from __future__ import annotations
@@ -11,41 +12,39 @@ import stat
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping
+    from collections.abc import Iterable
 
-#: Descriptors are passed from this number on (SD_LISTEN_FDS_START).
-FIRST = 3
 #: The name by which it is found among several: `FileDescriptorName=control` in the unit of the socket.
 NAME = "control"
-_VARIABLES = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID")
 
 
 class NotASocketError(ValueError):
     """What was passed cannot be the control socket."""
 
 
-def passed_socket(environ: MutableMapping[str, str], pid: int) -> socket.socket | None:
-    """Take the control socket that was passed to the process `pid`, or None.
+def passed_socket(passed: Iterable[tuple[str, int]]) -> socket.socket | None:
+    """Choose the control socket among descriptors that were passed, each with its name; the others are closed.
 
-    The variables are taken out of `environ`, and every descriptor that was passed is closed in children.
-    Raises NotASocketError, with why, when something was passed that is no control socket.
+    None if nothing was passed.  Raises NotASocketError, with why, when something was passed that is no control
+    socket.
     """
-    variables = {name: environ.pop(name, "") for name in _VARIABLES}
-    if variables["LISTEN_PID"] != str(pid) or not variables["LISTEN_FDS"].isdecimal():
+    descriptors = list(passed)
+    if not descriptors:
         return None
-    descriptors = range(FIRST, FIRST + int(variables["LISTEN_FDS"]))
-    for fd in descriptors:
-        os.set_inheritable(fd, False)
-    names = variables["LISTEN_FDNAMES"].split(":")
-    named = [fd for fd, name in zip(descriptors, names, strict=False) if name == NAME]
+    named = [fd for name, fd in descriptors if name == NAME]
+    chosen = named[0] if named else descriptors[0][1]
+    for _, fd in descriptors:
+        if fd != chosen:
+            os.close(fd)
     if not named and len(descriptors) != 1:
+        os.close(chosen)
         raise NotASocketError(f"{len(descriptors)} sockets were passed, and none is called {NAME!r}")
-    chosen = named[0] if named else FIRST
     if not stat.S_ISSOCK(os.fstat(chosen).st_mode):
+        os.close(chosen)
         raise NotASocketError("what was passed is no socket")
     found = socket.socket(fileno=chosen)
     listens = found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
     if found.family != socket.AF_UNIX or found.type != socket.SOCK_STREAM or not listens:
-        found.detach()
+        found.close()
         raise NotASocketError("what was passed is no Unix stream socket that listens (Accept=no)")
     return found

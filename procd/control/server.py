@@ -25,6 +25,7 @@ from procd.wire import Notification
 if TYPE_CHECKING:
     import asyncio
     import socket
+    from collections.abc import Callable
 
     from procd.control.daemon import Daemon
     from procd.errors import Refusal
@@ -55,20 +56,40 @@ class ControlServer:
         self._hang_ups: HangUps
         self._listener: Listener | None = None
         self._file: SocketFile | None = None
+        #: Called with each socket that was bound, and the inode of its file.
+        self.on_bound: Callable[[socket.socket, tuple[int, int]], None] = _nothing
         self.audit = Audit(daemon)
         #: The streams of all connections.
         self.turns = Turns()
         #: What is counted since the start: connections, requests, and those that were refused.
         self.counts: Counter[str] = Counter()
 
-    async def listen(
-        self, loop: asyncio.AbstractEventLoop, path: str, mode: int, group: int | None = None
+    def listen(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        path: str,
+        mode: int,
+        group: int | None = None,
+        left: tuple[socket.socket, tuple[int, int]] | None = None,
     ) -> None:
-        """Bind `path` with `mode` and `group`, and accept.  Raises OSError where it cannot be bound."""
+        """Bind `path` with `mode` and `group`, and accept.  Raises OSError where it cannot be bound.
+
+        With a socket that was `left` to us, and the inode of its file, nothing is bound: whoever has connected
+        meanwhile is accepted.
+        """
         file = SocketFile(loop, path, mode, group, self._replace)
-        listening = file.bind()
+        if left is None:
+            listening = file.bind()
+        else:
+            listening, inode = left
+            file.adopt(inode)
         self._file = file
         self.adopt(loop, listening)
+        self._bound(listening)
+
+    def _bound(self, listening: socket.socket) -> None:
+        if self._file is not None and self._file.inode is not None:
+            self.on_bound(listening, self._file.inode)
 
     def adopt(self, loop: asyncio.AbstractEventLoop, listening: socket.socket) -> None:
         """Accept on a socket that listens already; its file, if there is one, is somebody else's."""
@@ -83,6 +104,7 @@ class ControlServer:
             old.drain()
             old.close()
         self._listener = Listener(self._loop, listening, self._accepted)
+        self._bound(listening)
 
     def look(self) -> None:
         """Make sure that the socket can be reached."""
@@ -167,3 +189,7 @@ def _turn_away(connected: socket.socket, reason: Refusal) -> None:
     """Say why, and close.  There is room for one notification in a socket that was sent nothing."""
     with connected, contextlib.suppress(OSError):
         connected.send(Wire.of_daemon().send(Notification("closing", [reason.to_wire()])))
+
+
+def _nothing(_: socket.socket, __: tuple[int, int]) -> None:
+    """Nobody wants to know."""

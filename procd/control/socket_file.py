@@ -75,6 +75,17 @@ class SocketFile:
         self._watch()
         return listening
 
+    @property
+    def inode(self) -> tuple[int, int] | None:
+        """The device and the number of the file that is ours."""
+        return self._inode
+
+    def adopt(self, inode: tuple[int, int]) -> None:
+        """Take note that the file is there: a socket that an earlier supervisor has bound was left to us."""
+        self._inode = inode
+        self._watch()
+        self._loop.call_soon(self.look)
+
     def _watch(self) -> None:
         """Be told when the name goes; by an inotify for each file, so that none tells of an old one."""
         self._unwatch()

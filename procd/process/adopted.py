@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 class AdoptedProcess(Process):
     """A running process that is no child of ours; nobody reaps it here.
 
-    `pidfd`  of just this process (pidfd_open(2)); it is taken over
+    `pidfd`  of just this process (pidfd_open(2)); it is taken over.  -1 for one that is dead: whoever makes it
+             calls `reaped` at once
     `ends`   our ends of its pipes by its descriptor, each with what is done with it ("r", "w", "rw"; see
              `wiring`); they are taken over
 
@@ -56,8 +57,9 @@ class AdoptedProcess(Process):
 
     def reaped(self, outcome: Exit) -> None:
         """It was reaped, by its parent."""
-        os.close(self._pidfd)
-        self._pidfd = -1
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
         super().reaped(outcome)
 
     def _send(self, number: int) -> None:

@@ -60,11 +60,18 @@ class TreeKiller:
     """Ends trees on one loop.
 
     `ignore` gives the PIDs of main processes that are no part of any tree being ended: those of other programs.
+    `kin` are no part of any either, but what descends from them may be.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, ignore: Callable[[], Collection[int]] = tuple) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        ignore: Callable[[], Collection[int]] = tuple,
+        kin: Collection[int] = (),
+    ) -> None:
         self._loop = loop
         self._ignore = ignore
+        self._kin = kin
         self._trees: list[_Tree] = []
         self._look_is_due = False
 
@@ -93,7 +100,7 @@ class TreeKiller:
         if not waiting:
             return
         try:
-            snapshot = Snapshot.take(self._ignore())
+            snapshot = Snapshot.take(self._ignore(), self._kin)
             for tree in waiting:
                 self._proceed(tree, snapshot)
         except OSError as error:

@@ -195,5 +195,12 @@ def outcome_of(status: int, usage: resource.struct_rusage | None = None) -> Exit
     )
 
 
+def outcome_of_peek(dead: os.waitid_result) -> Exit:
+    """The end that waitid(2) tells of, without the accounts."""
+    if dead.si_code == os.CLD_EXITED:
+        return Exit(code=dead.si_status)
+    return Exit(signal=dead.si_status, core_dumped=dead.si_code == os.CLD_DUMPED)
+
+
 # The loop itself keeps its reaper alive, as its signal handler; so a loop that is collected takes it along.
 _reapers: WeakKeyDictionary[asyncio.AbstractEventLoop, ref[Reaper]] = WeakKeyDictionary()

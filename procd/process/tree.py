@@ -68,12 +68,15 @@ class Member(NamedTuple):
 class Snapshot:
     """All processes at one moment, indexed for questions.
 
-    `ignore` are main processes of others: they and what descends from them belong to nobody else.
+    `ignore` are main processes of others: they and what descends from them belong to nobody else.  `kin` belong
+    to nobody either, but what descends from them may.
     """
 
     __slots__ = ("_by_group", "_by_session", "_carriers", "_children", "_cookies", "_theirs", "processes")
 
-    def __init__(self, processes: Iterable[Member], ignore: Collection[int] = ()) -> None:
+    def __init__(
+        self, processes: Iterable[Member], ignore: Collection[int] = (), kin: Collection[int] = ()
+    ) -> None:
         self.processes = {member.pid: member for member in processes}
         self._children: dict[int, list[Member]] = {}
         self._by_session: dict[int, list[Member]] = {}
@@ -85,12 +88,12 @@ class Snapshot:
         self._cookies: dict[int, str | None] = {}
         self._carriers: dict[str, list[Member]] | None = None
         # We are nobody's member either, whatever group or cookie we may share.
-        self._theirs = {os.getpid(), *self._closure(ignore, set())}
+        self._theirs = {os.getpid(), *kin, *self._closure(ignore, set())}
 
     @classmethod
-    def take(cls, ignore: Collection[int] = ()) -> Snapshot:
+    def take(cls, ignore: Collection[int] = (), kin: Collection[int] = ()) -> Snapshot:
         """Look at /proc: some 20 µs for each process, on an idle machine."""
-        return cls(_all_processes(), ignore)
+        return cls(_all_processes(), ignore, kin)
 
     def descendants(self, pid: int) -> list[Member]:
         """What is alive of everything that descends from a process; parents before their children."""
@@ -157,6 +160,11 @@ class Snapshot:
             ]
         return [member for member in ordered if member.alive]
 
+    def carriers(self, cookies: Collection[str]) -> dict[str, list[int]]:
+        """Who lives and carries one of these cookies."""
+        known = self._by_cookie()
+        return {cookie: [member.pid for member in known.get(cookie, ())] for cookie in cookies}
+
     def _by_cookie(self) -> dict[str, list[Member]]:
         """Who carries which cookie; read once, and only of those that may be somebody's."""
         if self._carriers is None:
@@ -175,8 +183,10 @@ class Snapshot:
         return self._cookies[member.pid]
 
 
-def direct_children() -> set[int] | None:
+def direct_children(parent: int | None = None) -> set[int] | None:
     """Our children, zombies too; None where the kernel does not tell (CONFIG_PROC_CHILDREN, proc(5)).
+
+    Those of another `parent` may be some too few, if it reaps meanwhile.
 
     A subreaper whose children are all known has no orphan, and so nothing is left of any life whose main
     process it has reaped: the topmost of what is left would be its child.  A Snapshot costs more to ask.
@@ -185,7 +195,8 @@ def direct_children() -> set[int] | None:
     """
     try:
         # We have one thread; children of another would stand in a file of their own.
-        listed = _read(f"/proc/self/task/{os.getpid()}/children")
+        us = os.getpid() if parent is None else parent
+        listed = _read(f"/proc/{us}/task/{us}/children")
     except FileNotFoundError:
         return None
     return {int(word) for word in listed.split()}
@@ -193,7 +204,7 @@ def direct_children() -> set[int] | None:
 
 def start_time(pid: int) -> int | None:
     """When a process started, in clock ticks since boot; None when there is none."""
-    member = _look(pid)
+    member = look(pid)
     return None if member is None else member.start_time
 
 
@@ -237,12 +248,13 @@ def parse_stat(line: bytes) -> Member:
 def _all_processes() -> Iterator[Member]:
     for entry in os.listdir("/proc"):  # noqa: PTH208 - ten thousand Path objects would double the cost
         if entry[0] in "123456789":
-            member = _look(int(entry))
+            member = look(int(entry))
             if member is not None:
                 yield member
 
 
-def _look(pid: int) -> Member | None:
+def look(pid: int) -> Member | None:
+    """A process as it is now; None when there is none."""
     try:
         return parse_stat(_read(f"/proc/{pid}/stat"))
     except (FileNotFoundError, ProcessLookupError):

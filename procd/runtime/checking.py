@@ -6,6 +6,7 @@ Owns the notify socket and which checks are under way.  Must not know what an an
 from __future__ import annotations
 
 import os
+import socket
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from procd.core import BecameReady, CheckFailed, CheckPassed, State, TimeoutExte
 from procd.output.streams import STREAMS, StreamKey
 from procd.process.tree import cookie_of
 from procd.runtime.hooks import Command
+from procd.runtime.keeping import READY
 from procd.runtime.life import reads_log, wants_notify
 from procd.runtime.written import Written
 
@@ -25,6 +27,11 @@ if TYPE_CHECKING:
     from procd.core import Event, Program
     from procd.runtime.journal import Journal
     from procd.runtime.life import Life, Surroundings
+    from procd.runtime.recalled import Recalled
+
+
+#: The record of the notify socket: programs that run have its path.
+_NOTIFY = "notify"
 
 
 class _Checks:
@@ -65,11 +72,18 @@ class Checking:
         self._checks: dict[str, _Checks] = {}
         self._notify: NotifySocket | None = None
 
-    def open(self, path: str) -> None:
-        """Listen for what programs say of themselves.  Raises OSError where that is not possible."""
+    def open(self, path: str, recalled: Recalled | None = None) -> None:
+        """Listen for what programs say of themselves, with the socket that was left to us if there is one.
+
+        Raises OSError where that is not possible.
+        """
+        record = None if recalled is None else recalled.take(_NOTIFY)
+        listening = listen(path) if record is None else socket.socket(fileno=record.fds[0])
+        if record is None and self._around.memory is not None:
+            self._around.memory.put(_NOTIFY, b"", (listening.fileno(),))
         self._notify = NotifySocket(
             self._around.loop,
-            listen(path),
+            listening,
             owner_of=self._owner_of,
             belongs=self.belongs,
             on_message=self._hear,
@@ -83,8 +97,12 @@ class Checking:
             return
         checks = self._begin(name)
         checks.readiness = Readiness(
-            spec.ready, self._means(spec, checks.life), on_ready=lambda: self._submit(BecameReady(name))
+            spec.ready, self._means(spec, checks.life), on_ready=partial(self._is_ready, checks.life)
         )
+
+    def _is_ready(self, life: Life) -> None:
+        life.keeping.let_go(life.name, READY)
+        self._submit(BecameReady(life.name))
 
     def watch_health(self, name: str) -> None:
         """Ask a program that is ready how it is, from now on; in place of what was asked before."""
@@ -193,12 +211,14 @@ class Checking:
             self._on_main_pid(name, said.main_pid)
         if life is None or program is None or not wants_notify(program.spec):
             return
+        before = life.status, life.phase
         if said.status is not None:
             life.status = said.status
-        phase = _phase(life.phase, said)
-        if phase != life.phase:
-            life.phase = phase
-            self._journal.note("says", name, phase=phase or "ready")
+        life.phase = _phase(life.phase, said)
+        if life.phase != before[1]:
+            self._journal.note("says", name, phase=life.phase or "ready")
+        if (life.status, life.phase) != before:
+            life.keeping.life(life)
         checks = self._checks.get(name)
         if checks is not None and checks.readiness is not None:
             checks.readiness.notified(said)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import structlog
 
 from procd.process.kill_tree import RETRY_S, SHORTAGES, TreeKiller
-from procd.process.tree import Snapshot, direct_children
+from procd.process.tree import Snapshot, direct_children, start_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -38,11 +38,11 @@ CLEAN_UP_GRACE_S = 5.0
 NAMED = 8
 
 
-class Stop(NamedTuple):
+class Told(NamedTuple):
     """How the main process was told to stop: with which signal, and whether its whole group got it."""
 
     signal: int
-    told_group: bool
+    group: bool
 
 
 class _Leaving:
@@ -50,11 +50,11 @@ class _Leaving:
 
     __slots__ = ("life", "on_gone", "seen", "signal", "told_group")
 
-    def __init__(self, life: Life, stop: Stop, on_gone: Callable[[tuple[str, ...]], None]) -> None:
+    def __init__(self, life: Life, told: Told, on_gone: Callable[[tuple[str, ...]], None]) -> None:
         self.life = life
-        self.signal = stop.signal
+        self.signal = told.signal
         #: A second SIGTERM means "at once" to many programs: who was in the group has had the first.
-        self.told_group = life.pid if stop.told_group else None
+        self.told_group = life.pid if told.group else None
         self.on_gone = on_gone
         #: A pidfd of each process that was found, and told to stop if it had not been.
         self.seen: dict[Identity, int] = {}
@@ -64,16 +64,23 @@ class Emptiness:
     """All lives that are not empty yet.
 
     `reaper` knows which of our children are not orphans; `strangers` are main processes that belong to none of
-    these lives.
+    these lives; `keeper` is our parent, whose children the orphans of an earlier supervisor are.
     """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, reaper: Reaper, strangers: Callable[[], set[int]]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        reaper: Reaper,
+        strangers: Callable[[], set[int]],
+        keeper: int | None = None,
     ) -> None:
         self._loop = loop
         self._reaper = reaper
         self._strangers = strangers
-        self._killer = TreeKiller(loop, strangers)
+        self._kin = () if keeper is None else (keeper,)
+        #: Orphans may be somebody else's children.
+        self.has_adopted = False
+        self._killer = TreeKiller(loop, strangers, self._kin)
         self._leaving: dict[str, _Leaving] = {}
         self._killing: dict[str, asyncio.Future[list[Member]]] = {}
         self._groups: dict[Life, tuple[Callable[[], None], asyncio.TimerHandle]] = {}
@@ -87,14 +94,14 @@ class Emptiness:
 
     def kill_group(self, life: Life) -> None:
         """Kill whoever is in the group of a main process that is dead and not yet reaped."""
-        signal_group(life.pid, signal.SIGKILL)
+        _signal_group_of(life, signal.SIGKILL)
 
     def await_group(self, life: Life, on_gone: Callable[[], None]) -> bool:
         """Call back when the group of a reaped main process has no member; return whether that takes time.
 
         Usually it does not, and the call was made.
         """
-        if not signal_group(life.pid, 0):
+        if not _signal_group_of(life, 0):
             on_gone()
             return False
         timer = self._loop.call_later(GROUP_GRACE_S, self._group_gone, life)
@@ -117,9 +124,8 @@ class Emptiness:
 
     def _look_for_orphans(self) -> None:
         self._clean_up = None
-        children = direct_children()
-        if children is None or not children <= self._reaper.pids:
-            snapshot = Snapshot.take(self._strangers())
+        if not self._has_no_orphan():
+            snapshot = Snapshot.take(self._strangers(), self._kin)
             for cookie, life in self._unasked.items():
                 if snapshot.members(life.pid, cookie):
                     log.warning("what was left is killed", program=life.name)
@@ -141,12 +147,12 @@ class Emptiness:
 
     # A program that was told to stop: everything
 
-    def await_tree(self, life: Life, stop: Stop, on_gone: Callable[[tuple[str, ...]], None]) -> None:
+    def await_tree(self, life: Life, told: Told, on_gone: Callable[[tuple[str, ...]], None]) -> None:
         """Call back, with the names of what had to be killed, when no process of the life is left.
 
         What is left gets the stop signal, if it has not had it; it has time until `kill` is called.
         """
-        self._leaving[life.cookie] = _Leaving(life, stop, on_gone)
+        self._leaving[life.cookie] = _Leaving(life, told, on_gone)
         self.look_again()
 
     def kill(self, life: Life) -> None:
@@ -162,7 +168,7 @@ class Emptiness:
 
     def look_again(self) -> None:
         """Something ended: look, once for all, at the end of this turn of the loop."""
-        for life in [life for life in self._groups if not signal_group(life.pid, 0)]:
+        for life in [life for life in self._groups if not _signal_group_of(life, 0)]:
             self._group_gone(life)
         if self._leaving and not self._look_is_due:
             self._look_is_due = True
@@ -183,12 +189,11 @@ class Emptiness:
             self._loop.call_later(RETRY_S, self.look_again)
 
     def _look_at(self, asked: list[_Leaving]) -> None:
-        children = direct_children()
-        if children is not None and children <= self._reaper.pids:
+        if self._has_no_orphan():
             for leaving in asked:
                 self._gone(leaving, ())
             return
-        snapshot = Snapshot.take(self._strangers())
+        snapshot = Snapshot.take(self._strangers(), self._kin)
         for leaving in asked:
             members = snapshot.members(
                 leaving.life.pid, leaving.life.cookie, leaving.life.cgroup, also=leaving.seen
@@ -197,6 +202,13 @@ class Emptiness:
                 self._meet(leaving, member)
             if not members:
                 self._gone(leaving, ())
+
+    def _has_no_orphan(self) -> bool:
+        if self.has_adopted:
+            # Whoever is the parent of those reaps them while we would read its list.
+            return False
+        children = direct_children()
+        return children is not None and children <= self._reaper.pids
 
     def _ends_by_killing(self, leaving: _Leaving) -> bool:
         """Whether the life is being killed; when that is done, all is gone that may be signalled."""
@@ -280,6 +292,17 @@ def signal_group(group: int, number: int) -> bool:
         # EPERM: all that is left changed its user to one that we may not signal.  Nothing can be done to it.
         return False
     return True
+
+
+def _signal_group_of(life: Life, number: int) -> bool:
+    """As `signal_group`, for the group of a main process that is dead.
+
+    No number is given again as long as it is that of a group.  But who does not reap the main process learns of
+    its end later: a process that has the number by then is another's.
+    """
+    if life.adopted and start_time(life.pid) not in {None, life.start}:
+        return False
+    return signal_group(life.pid, number)
 
 
 def _send(pidfd: int, number: int) -> None:

@@ -11,6 +11,8 @@ import signal
 from typing import TYPE_CHECKING
 
 from procd.core import Exit
+from procd.process.reaper import outcome_of_peek
+from procd.process.tree import start_time
 from procd.runtime.emptiness import signal_group
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 class Heir:
     """Calls `on_end` once, from the loop, when the process has ended."""
 
-    __slots__ = ("_fd", "_loop", "_on_end", "exit", "pid")
+    __slots__ = ("_fd", "_loop", "_on_end", "exit", "pid", "start")
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, pid: int, fd: int, on_end: Callable[[Heir], None]
@@ -31,6 +33,8 @@ class Heir:
         self._fd = fd
         self._on_end = on_end
         self.pid = pid
+        #: When it started, in ticks since boot: with it the number is somebody.
+        self.start = start_time(pid) or 0
         #: How it ended, once somebody knows: whoever reaps it tells.
         self.exit: Exit | None = None
         loop.add_reader(fd, self._ended)
@@ -53,11 +57,7 @@ class Heir:
             peeked = os.waitid(os.P_PIDFD, self._fd, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except ChildProcessError:
             return Exit()
-        if peeked is None:
-            return Exit()
-        if peeked.si_code == os.CLD_EXITED:
-            return Exit(code=peeked.si_status)
-        return Exit(signal=peeked.si_status, core_dumped=peeked.si_code == os.CLD_DUMPED)
+        return Exit() if peeked is None else outcome_of_peek(peeked)
 
     def close(self) -> None:
         """Watch it no longer; harmless if that was done."""

@@ -43,10 +43,12 @@ class Command(ProcessProtocol):
     `on_end` gets a sentence about what went wrong, or an empty one, exactly once.
     """
 
-    __slots__ = ("_late", "_on_end", "_timeout_s", "_timer")
+    __slots__ = ("_late", "_on_end", "_timeout_s", "_timer", "on_exiting")
 
     def __init__(self, on_end: Callable[[str], None]) -> None:
         self._on_end = on_end
+        #: Called with its PID when it is dead and not reaped.
+        self.on_exiting: Callable[[int], None] = _nothing
         self._timer: asyncio.TimerHandle | None = None
         self._timeout_s = 0.0
         self._late = False
@@ -68,10 +70,19 @@ class Command(ProcessProtocol):
             # From the loop, as every other end: whoever runs a hook is in the middle of something.
             around.loop.call_soon(self._on_end, str(error))
             return
-        if timeout_s is None:
-            return
+        if timeout_s is not None:
+            self.end_within(timeout_s, around.loop)
+
+    @property
+    def pid(self) -> int:
+        """Its PID; 0 if it was not started."""
+        process = getattr(self, "process", None)
+        return 0 if process is None else process.pid
+
+    def end_within(self, timeout_s: float, loop: asyncio.AbstractEventLoop) -> None:
+        """Kill it when it takes longer than that, from now."""
         self._timeout_s = timeout_s
-        self._timer = around.loop.call_later(timeout_s, self._time_out)
+        self._timer = loop.call_later(timeout_s, self._time_out)
 
     def _time_out(self) -> None:
         self._late = True
@@ -85,6 +96,7 @@ class Command(ProcessProtocol):
 
     def process_exiting(self) -> None:
         """What it left behind in its group would outlive it."""
+        self.on_exiting(self.process.pid)
         signal_group(self.process.pid, signal.SIGKILL)
 
     def process_exited(self, exit: Exit) -> None:  # noqa: A002 - the field's word
@@ -96,3 +108,7 @@ class Command(ProcessProtocol):
         else:
             failure = "" if exit.code == 0 else str(exit)
         self._on_end(failure)
+
+
+def _nothing(_: int) -> None:
+    """Nobody wants to know."""

@@ -10,17 +10,19 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
+from procd import faults
 from procd.config import environment
 from procd.config.spec import CheckKind, Output, Scheduling
 from procd.config.spec import Input as InputKind
 from procd.errors import ProcessExitedAlready, SpawnError
 from procd.output import journald
 from procd.output.streams import StreamKey
-from procd.process import NULL, Limit, Process, ProcessProtocol, Settings, Terminal
-from procd.process.tree import COOKIE_VARIABLE
+from procd.process import NULL, AdoptedProcess, Limit, Process, ProcessProtocol, Settings, Terminal
+from procd.process.tree import COOKIE_VARIABLE, start_time
 from procd.runtime.cgroups import Cgroups
 from procd.runtime.console import FIRST_SIZE, Console, Keyboard
 from procd.runtime.input import Input
+from procd.runtime.keeping import IN, READY, LifeRecord, NotKeptError
 from procd.runtime.sockets import Sockets
 
 if TYPE_CHECKING:
@@ -29,17 +31,19 @@ if TYPE_CHECKING:
 
     from procd.config.spec import ProgramSpec
     from procd.core import Exit
+    from procd.keeper.client import Memory
     from procd.output.logs import Logs
     from procd.process import ChildFd, Reaper
     from procd.runtime.heir import Heir
+    from procd.runtime.keeping import Keeping
 
 
 class Surroundings:
     """What all lives have in common: where they are born and what they are given."""
 
     __slots__ = (
-        "cgroups", "environ", "journal_socket", "limits", "logs", "loop", "notify_path", "own_ids", "reaper",
-        "sockets",
+        "cgroups", "environ", "journal_socket", "limits", "logs", "loop", "memory", "notify_path", "own_ids",
+        "reaper", "sockets",
     )  # fmt: skip
 
     def __init__(
@@ -49,13 +53,16 @@ class Surroundings:
         logs: Logs,
         environ: Mapping[str, str],
         limits: tuple[Limit, ...],
+        memory: Memory | None = None,
     ) -> None:
         self.loop = loop
         self.reaper = reaper
         self.logs = logs
         self.environ = environ
         self.limits = limits
-        self.sockets = Sockets()
+        self.sockets = Sockets(memory)
+        #: What outlives us; None where nothing does.
+        self.memory = memory
         self.cgroups = Cgroups()
         self.notify_path = ""
         self.journal_socket = journald.SOCKET
@@ -73,12 +80,14 @@ def launch(  # noqa: PLR0913 - what a life has and a hook has not
     console: Console | None = None,
     logged: bool = True,
     begun: Callable[[str, int], None] | None = None,
+    intend: Callable[[Mapping[str, int]], None] | None = None,
 ) -> Process:
     """Execute a command as a program is executed: as its user, in its place, with its output in its log.
 
     `child_fds` are what it has besides; with a `console` it gets a terminal, which is connected to that.
-    `begun` is called, some time later, with each stream and where its output begins in the log.  Raises
-    SpawnError; then nothing exists: no process, no descriptor.
+    `begun` is called, some time later, with each stream and where its output begins in the log; `intend` with
+    our ends of its pipes, when nothing is started yet, and what it raises is raised.  Raises SpawnError; then
+    nothing exists: no process, no descriptor.
     """
     variables = environment.build(spec, around.environ)
     variables[COOKIE_VARIABLE] = cookie
@@ -93,12 +102,20 @@ def launch(  # noqa: PLR0913 - what a life has and a hook has not
     # What is run beside a life writes to the pipe of that, so that the log has all of it as it came.
     beside = child_fds is None
     with _Outputs(spec if logged else None, around, beside=beside) as outputs:
+
+        def prepare(ours: Mapping[int, int]) -> None:
+            if console is not None:
+                console.prepare(ours)
+            if intend is not None:
+                typed = dict(zip([IN], ours.values(), strict=False))
+                intend(outputs.ends | typed)
+
         process = Process(
             around.loop, command[0], command, variables, None, protocol,
             child_fds={0: NULL, **outputs.child_fds, **sockets, **(child_fds or {})},
             settings=_settings(spec, around, "LISTEN_PID" if sockets else None), reaper=around.reaper,
             terminal=None if console is None else Terminal(*FIRST_SIZE),
-            before_spawn=None if console is None else console.prepare,
+            before_spawn=prepare,
         )  # fmt: skip
         if console is not None:
             console.open(process, outputs.take_write_end())
@@ -148,19 +165,28 @@ class Life(ProcessProtocol):
     """A process, its stdin, and who is told of its end."""
 
     __slots__ = (
-        "_on_exited", "_on_exiting", "cgroup", "console", "cookie", "heir", "input", "log_starts", "name",
-        "on_log_begun", "on_over", "over", "phase", "pid", "ready_fd", "status",
+        "_on_exited", "_on_exiting", "adopted", "cgroup", "console", "cookie", "ended", "heir", "input",
+        "keeping", "log_starts", "name", "on_log_begun", "on_over", "over", "phase", "pid", "ready_fd", "start",
+        "status",
     )  # fmt: skip
 
     def __init__(
         self,
         name: str,
         cookie: str,
+        keeping: Keeping,
         on_exiting: Callable[[Life], None],
         on_exited: Callable[[Life, Exit], None],
     ) -> None:
         self.name = name
         self.cookie = cookie
+        self.keeping = keeping
+        #: An earlier supervisor has started it: it is no child of ours.
+        self.adopted = False
+        #: When its first process started, in ticks since boot; 0 where nobody would ask.
+        self.start = 0
+        #: How it ended.
+        self.ended: Exit | None = None
         self.input: Input | None = None
         #: Its terminal, if it has one.
         self.console: Console | None = None
@@ -189,7 +215,7 @@ class Life(ProcessProtocol):
     def begin(self, spec: ProgramSpec, around: Surroundings) -> None:
         """Execute the program.
 
-        Raises SpawnError; then nothing of this life exists: no process, no descriptor.
+        Raises SpawnError, and NotKeptError; then nothing of this life exists: no process, no descriptor.
         """
         self.console = Console(around.loop) if spec.terminal else None
         typed = spec.stdin is InputKind.PIPE
@@ -203,20 +229,80 @@ class Life(ProcessProtocol):
             try:
                 process = launch(
                     self, spec, spec.command, self.cookie, around, child_fds=child_fds, console=self.console,
-                    begun=self._on_log_begun if reads_log(spec) else None,
+                    begun=self.log_begun if reads_log(spec) else None, intend=self._intend,
                 )  # fmt: skip
-            except SpawnError:
+            except (SpawnError, NotKeptError):
                 self.let_go()
                 raise
+        faults.at("spawn.forked")
         self.pid = process.pid
         self.cgroup = around.cgroups.path(spec.name, spec.cgroup)
+        self._take_input(process, typed=typed)
+        self.keeping.born(self, self._ends(process))
+
+    def _intend(self, ends: Mapping[str, int]) -> None:
+        ready = {READY: self.ready_fd} if self.ready_fd >= 0 else {}
+        self.keeping.intend(self.name, self.cookie, {**ends, **ready})
+        faults.at("spawn.intended")
+
+    def _take_input(self, process: Process, *, typed: bool) -> None:
         if self.console is not None:
             self.input = Keyboard(self.name, process.descriptor(1))
         elif typed:
             self.input = Input(self.name, process.descriptor(0))
 
-    def _on_log_begun(self, stream: str, offset: int) -> None:
+    def _ends(self, process: Process) -> dict[str, int]:
+        """Our ends that it would miss, by the kind of their record."""
+        ends = {READY: self.ready_fd} if self.ready_fd >= 0 else {}
+        if self.input is not None:
+            ends[IN] = process.fileno(1 if self.console is not None else 0)
+        return ends
+
+    def adopt(
+        self, record: LifeRecord, spec: ProgramSpec, around: Surroundings, pidfd: int, ends: Mapping[str, int]
+    ) -> None:
+        """Go on with a life that an earlier supervisor began; the pidfd (-1: it is dead) and `ends` are taken.
+
+        `ends` are those of `_ends`.
+        """
+        self.adopted = True
+        self.pid, self.start = record.pid, record.start
+        self.cgroup, self.status, self.phase = record.cgroup, record.status, record.phase
+        self.log_starts = dict(record.log_starts)
+        self.ready_fd = ends.get(READY, -1)
+        typed = ends.get(IN, -1)
+        wiring = {}
+        if typed >= 0 and spec.terminal:
+            self.console = Console(around.loop)
+            self.console.prepare({1: typed})
+            wiring = {1: (typed, "rw")}
+        elif typed >= 0:
+            wiring = {0: (typed, "w")}
+        process = AdoptedProcess(around.loop, self.pid, pidfd, spec.command[0], self, wiring)
+        if self.console is not None:
+            self.console.open(process, _output_of(self, spec, around))
+        self._take_input(process, typed=bool(wiring))
+
+    def record(self) -> LifeRecord:
+        """What is to be known of it."""
+        if not self.start:
+            self.start = start_time(self.pid) or 0
+        return LifeRecord(
+            cookie=self.cookie,
+            pid=self.pid,
+            start=self.start,
+            cgroup=self.cgroup,
+            log_starts=self.log_starts,
+            status=self.status,
+            phase=self.phase,
+            heir=None if self.heir is None else (self.heir.pid, self.heir.start),
+            exit=self.ended,
+        )
+
+    def log_begun(self, stream: str, offset: int) -> None:
+        """Its output begins at this offset of the log of a stream."""
         self.log_starts[stream] = offset
+        self.keeping.life(self)
         for callback in tuple(self.on_log_begun):
             callback()
 
@@ -268,10 +354,22 @@ class Life(ProcessProtocol):
         """Nobody reads the stdin any more."""
         if self.input is not None:
             self.input.stop_producing()
+            self.keeping.let_go(self.name, IN)
 
     def process_exited(self, exit: Exit) -> None:  # noqa: A002 - the field's word
         """It was reaped."""
         self._on_exited(self, exit)
+
+
+def _output_of(life: Life, spec: ProgramSpec, around: Surroundings) -> int:
+    """A new pipe into the log of what a terminal shows: its write end."""
+    key = StreamKey(spec.name, "stdout")
+    if not around.logs.keeps(key):
+        return os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+    read_end, write_end = os.pipe2(os.O_CLOEXEC)
+    os.set_blocking(read_end, False)
+    around.logs.attach(key, read_end, life.pid)
+    return write_end
 
 
 class _Outputs:
@@ -336,6 +434,11 @@ class _Outputs:
             raise SpawnError("journal", error.errno or 0, path) from error
         self._write_ends.append(stream)
         return stream
+
+    @property
+    def ends(self) -> dict[str, int]:
+        """The read ends by stream."""
+        return {key.stream: end for key, end in self._read_ends.items()}
 
     def take_write_end(self) -> int:
         """Give away the write end of the one output, which is not the child's: it has a terminal."""

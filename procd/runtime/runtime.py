@@ -12,7 +12,9 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, assert_never
 
 import structlog
+from msgspec import structs
 
+from procd import faults
 from procd.checks import Schedule, Scheduler
 from procd.config.spec import StopScope
 from procd.core import (
@@ -32,35 +34,48 @@ from procd.core import (
     Machine,
     MainChanged,
     Publish,
+    Remove,
+    Restart,
     RunHook,
     ScheduleDue,
+    Shutdown,
     Signal,
     Spawn,
     SpawnFailed,
     SpawnSucceeded,
+    Start,
     State,
+    Stop,
     WatchHealth,
 )
 from procd.core.policy import stop_steps
 from procd.errors import ProcessExitedAlready, SpawnError
 from procd.output.streams import STREAMS, StreamKey
+from procd.process import AdoptedProcess
+from procd.process.reaper import outcome_of_peek
+from procd.process.tree import start_time
+from procd.runtime.adoption import Adoption
 from procd.runtime.checking import Checking
-from procd.runtime.emptiness import Emptiness, Stop
+from procd.runtime.emptiness import Emptiness, Told
 from procd.runtime.heir import Heir
 from procd.runtime.hooks import Command, command_of
 from procd.runtime.identity import Usages
 from procd.runtime.journal import Journal
+from procd.runtime.keeping import IN, READY, HookRecord, Keeping, NotKeptError
 from procd.runtime.life import Life
 from procd.runtime.transient import Transients
+from procd.runtime.wards import Wards
 from procd.runtime.watch import Watches
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from procd.config.spec import ProgramSpec
-    from procd.core import Action, Event, Program, Transition
+    from procd.core import Action, Event, Hook, Program, Transition
+    from procd.keeper.client import KeptExit
     from procd.runtime.life import Surroundings
+    from procd.runtime.recalled import Recalled
 
 log = structlog.get_logger()
 
@@ -72,6 +87,10 @@ _WARNINGS = frozenset({State.BACKOFF})
 _ERRORS = frozenset({State.FATAL})
 
 
+#: What somebody asks for, and is answered.
+_REQUESTS = (Start, Stop, Restart, Remove, Change, Shutdown)
+
+
 class Runtime:
     """Everything that happens to programs passes through here.
 
@@ -81,6 +100,7 @@ class Runtime:
     def __init__(self, around: Surroundings, machine: Machine) -> None:
         self.around = around
         self.machine = machine
+        self.keeping = Keeping(around.memory, machine)
         self.watches = Watches()
         self.journal = Journal()
         around.logs.notes.on_note = self._note_of_log
@@ -90,13 +110,16 @@ class Runtime:
         #: How many lives were begun, and how many could not be.
         self.spawns = self.spawns_failed = 0
         self.on_change: Callable[[], None] = _nothing
-        self._lives: dict[str, Life] = {}
+        self.lives: dict[str, Life] = {}
         self._hooks: dict[str, Command] = {}
         self.checking = Checking(
-            around, self.submit, machine.programs, self._lives, self.journal, self._take_over
+            around, self.submit, machine.programs, self.lives, self.journal, self._take_over
         )
         self.scheduler = Scheduler(around.loop, lambda name: self.submit(ScheduleDue(name)))
-        self._emptiness = Emptiness(around.loop, around.reaper, self._strangers)
+        self.emptiness = Emptiness(
+            around.loop, around.reaper, self._strangers, None if around.memory is None else os.getppid()
+        )
+        self.wards = Wards(around.loop, self.orphan_reaped)
         self._actions: deque[Action] = deque()
         self._running = False
         self._timer: asyncio.TimerHandle | None = None
@@ -116,18 +139,28 @@ class Runtime:
         Raises IllegalTransition or KeyError, as `Machine.handle` does.
         """
         now = self.around.loop.time()
-        self._actions.extend(self.machine.handle_all(events, now))
+        self.decided(self.machine.handle_all(events, now))
         for event in events:
             if isinstance(event, Add | Change):
-                self._follow_schedule(event.spec)
-                self._follow_logs(event.spec.name)
+                self.follow(event.spec)
+        if any(isinstance(event, _REQUESTS) for event in events):
+            # Whoever asked is answered as soon as it is done, and what was answered holds.
+            self.keeping.flush()
+            faults.at("stop.recorded")
         self._run()
 
-    def _follow_schedule(self, spec: ProgramSpec) -> None:
+    def decided(self, actions: Iterable[Action]) -> None:
+        """Carry actions out, soon, and record what has changed."""
+        self.keeping.changed(self.machine.changed)
+        self._actions.extend(actions)
+
+    def follow(self, spec: ProgramSpec) -> None:
+        """Do beside the machine what a spec says that has come into force."""
         if spec.schedule is None:
             self.scheduler.drop(spec.name)
         else:
             self.scheduler.set(spec.name, Schedule(spec.schedule))
+        self._follow_logs(spec.name)
 
     def _follow_logs(self, name: str) -> None:
         """Keep the logs of a program that has some open as its spec in force says, which may have changed."""
@@ -139,14 +172,14 @@ class Runtime:
 
     def life(self, name: str) -> Life | None:
         """The present life of a program, if it has one."""
-        return self._lives.get(name)
+        return self.lives.get(name)
 
     def hurry(self, name: str) -> None:
         """Kill a stopping program now, whatever its stop would still have tried, and leave it time to die."""
-        program, life = self.machine.programs[name], self._lives.get(name)
+        program, life = self.machine.programs[name], self.lives.get(name)
         # Once for a hook, and once for each step.
         for _ in range(1 + len(stop_steps(program.spec))):
-            killed = life is not None and self._emptiness.kills(life)
+            killed = life is not None and self.emptiness.kills(life)
             if program.state is not State.STOPPING or program.deadline_s is None or killed:
                 return
             self.submit(DeadlinePassed(name))
@@ -162,16 +195,45 @@ class Runtime:
         ends_at = loop.time() + TURN_S
         try:
             while self._actions:
-                self._carry_out(self._actions.popleft())
+                action = self._actions.popleft()
+                self._carry_out(action)
                 if loop.time() > ends_at:
                     break
+        except NotKeptError:
+            self._actions.appendleft(action)
+            self.keeping.when_settled(self._run)
         finally:
             self._running = False
+            faults.at("turn.done")
+            self.keeping.flush()
             # Also when an action failed: the actions and deadlines of all the others are still to be met.
-            if self._actions:
+            if self._actions and self.keeping.settled:
                 loop.call_soon(self._run)
             self._arm()
         self.on_change()
+
+    async def adopt(self, recalled: Recalled, file: Mapping[str, ProgramSpec]) -> None:
+        """Go on with the programs of an earlier supervisor.
+
+        `file` has the specs that it had recorded as a whole.
+
+        Raises UnreadableRecord, and ValueError; then nothing has changed.
+        """
+        adoption = Adoption(self, recalled, file)
+        await adoption.find()
+        self._running = True
+        try:
+            adoption.carry_out()
+        finally:
+            self._running = False
+        self._run()
+
+    def kept_exit(self, kept: KeptExit) -> None:
+        """Hear from the keeper how a process ended that an earlier supervisor had started."""
+        self.keeping.taken(kept)
+        self.wards.told(kept)
+        if not self._running:
+            self.keeping.flush()
 
     def _carry_out(self, action: Action) -> None:  # noqa: C901 - one arm for each kind of action
         match action:
@@ -198,7 +260,7 @@ class Runtime:
             case WatchHealth():
                 self.checking.watch_health(action.name)
             case Forget():
-                self._lives.pop(action.name, None)
+                self._forget_life(action.name)
                 self.scheduler.drop(action.name)
                 self.watches.forget(action.name)
                 self.around.logs.forget(action.name)
@@ -218,7 +280,7 @@ class Runtime:
 
     def _on_timer(self) -> None:
         self._timer = None
-        self._actions.extend(self.machine.expire(self.around.loop.time()))
+        self.decided(self.machine.expire(self.around.loop.time()))
         self._run()
 
     # Lives
@@ -228,19 +290,29 @@ class Runtime:
         if program.state is not State.STARTING:
             self.submit(SpawnFailed(name, "stopped before it was started"))
             return
-        life = Life(name, self._cookie(), self._on_exiting, self._on_exited)
+        life = self.make_life(name, self._cookie())
         try:
             life.begin(program.spec, self.around)
         except SpawnError as error:
+            self.keeping.unborn(name)
             self.spawns_failed += 1
             self.submit(SpawnFailed(name, str(error)))
             return
+        faults.at("spawn.recorded")
         self.spawns += 1
-        self._lives[name] = life
+        self.lives[name] = life
         self.submit(SpawnSucceeded(name, life.pid))
 
+    def make_life(self, name: str, cookie: str) -> Life:
+        """A life that does not live yet, whose end comes to us."""
+        return Life(name, cookie, self.keeping, self._on_exiting, self._on_exited)
+
+    def _forget_life(self, name: str) -> None:
+        if self.lives.pop(name, None) is not None:
+            self.keeping.over("life", name)
+
     def _signal(self, action: Signal) -> None:
-        life = self._lives.get(action.name)
+        life = self.lives.get(action.name)
         if life is None:
             return
         try:
@@ -253,12 +325,16 @@ class Runtime:
             log.warning("program may not be signalled", program=action.name, pid=life.pid, signal=action.signal)
 
     def _kill(self, name: str) -> None:
-        life = self._lives.get(name)
+        life = self.lives.get(name)
         if life is not None:
-            self._emptiness.kill(life)
+            self.emptiness.kill(life)
 
     def _await_empty(self, name: str) -> None:
-        life = self._lives[name]
+        life = self.lives.get(name)
+        if life is None:
+            # An earlier supervisor has seen that nothing is left, and died before it could say so.
+            self.submit(Emptied(name))
+            return
         spec = self.machine.programs[name].spec
 
         def gone(survivors: tuple[str, ...]) -> None:
@@ -266,11 +342,11 @@ class Runtime:
                 self.around.cgroups.leave(name)
             life.drain()
             self.around.logs.finish(name)
-            self._lives.pop(name, None)
+            self._forget_life(name)
             self.submit(Emptied(name, survivors))
 
-        stop = Stop(spec.stop_signal, told_group=spec.stop_scope is StopScope.GROUP)
-        self._emptiness.await_tree(life, stop, gone)
+        told = Told(spec.stop_signal, group=spec.stop_scope is StopScope.GROUP)
+        self.emptiness.await_tree(life, told, gone)
 
     # Hooks
 
@@ -280,16 +356,39 @@ class Runtime:
         if spec.hooks is None:
             raise AssertionError(f"{name} has no hooks, but {hook.value} is to be run")
 
+        record = HookRecord(cookie=self._cookie(), hook=hook.value)
+        self.keeping.intend_hook(name, record)
+        command = self._hooks[name] = self._command(name, hook)
+        command.on_exiting = partial(self._on_hook_exiting, name, record)
+        command.begin(spec, command_of(spec.hooks, hook), record.cookie, spec.hooks.timeout_s, self.around)
+        if command.pid:
+            start = start_time(command.pid) or 0
+            self.keeping.hook(name, structs.replace(record, pid=command.pid, start=start))
+
+    def _command(self, name: str, hook: Hook) -> Command:
         def ended(failure: str) -> None:
             self._hooks.pop(name, None)
+            self.keeping.over("hook", name)
             if failure:
                 log.warning("hook failed", program=name, hook=hook.value, reason=failure)
                 self.journal.note("hook failed", name, hook=hook.value, reason=failure)
             if name in self.machine.programs:
                 self.submit(HookEnded(name, hook, failure))
 
-        command = self._hooks[name] = Command(ended)
-        command.begin(spec, command_of(spec.hooks, hook), self._cookie(), spec.hooks.timeout_s, self.around)
+        return Command(ended)
+
+    def adopt_hook(self, name: str, hook: Hook, record: HookRecord, pidfd: int) -> Command:
+        """Wait for a hook that an earlier supervisor has begun; the pidfd (-1: it is dead) is taken over."""
+        spec = self.machine.programs[name].spec
+        command = self._hooks[name] = self._command(name, hook)
+        argv = command_of(spec.hooks, hook) if spec.hooks is not None else ()
+        AdoptedProcess(self.around.loop, record.pid, pidfd, argv[0] if argv else hook.value, command, {})
+        if spec.hooks is not None and spec.hooks.timeout_s is not None and pidfd >= 0:
+            command.end_within(spec.hooks.timeout_s, self.around.loop)
+        return command
+
+    def _on_hook_exiting(self, name: str, record: HookRecord, pid: int) -> None:
+        self.keeping.hook(name, structs.replace(record, pid=pid, exit=_peek(pid)))
 
     def _cancel_hook(self, name: str) -> None:
         command = self._hooks.get(name)
@@ -303,19 +402,23 @@ class Runtime:
 
     def _on_exiting(self, life: Life) -> None:
         """Whoever is in the group of a program that died by itself must not live beside the next one."""
+        if not life.adopted:
+            faults.at("exit.peeked")
+            self.keeping.ending(life.name, _peek(life.pid))
+            faults.at("exit.recorded")
         program = self.machine.programs.get(life.name)
         if life.heir is None and (program is None or program.state is not State.STOPPING):
-            self._emptiness.kill_group(life)
+            self.emptiness.kill_group(life)
 
     def _on_exited(self, life: Life, ended: Exit) -> None:
         if life.heir is not None:
             log.info("first process has left", program=life.name, pid=life.pid, exit=str(ended))
         else:
-            self._end(life, ended)
+            self.end(life, ended)
 
     def _take_over(self, name: str, pid: int) -> None:
         """Follow a program that names another process of its own as its main process."""
-        life, program = self._lives.get(name), self.machine.programs[name]
+        life, program = self.lives.get(name), self.machine.programs[name]
         if life is None or program.pid in {None, pid}:
             return
         try:
@@ -328,22 +431,28 @@ class Runtime:
             return
         if life.heir is not None:
             life.heir.close()
-        life.heir = Heir(self.around.loop, pid, fd, partial(self._on_heir_ended, life))
+        life.heir = Heir(self.around.loop, pid, fd, partial(self.heir_ended, life))
+        self.keeping.life(life)
         log.info("program has named its main process", program=name, pid=pid)
         self.submit(MainChanged(name, pid))
 
-    def _on_heir_ended(self, life: Life, heir: Heir) -> None:
+    def heir_ended(self, life: Life, heir: Heir) -> None:
+        """The main process that a life has named is dead."""
         if self.machine.programs.get(life.name) is None or heir is not life.heir:
             return
         if self.machine.programs[life.name].state is not State.STOPPING and not life.process.exited:
-            self._emptiness.kill_group(life)
-        self._end(life, heir.exit or Exit())
+            self.emptiness.kill_group(life)
+        self.end(life, heir.exit or Exit())
 
-    def _end(self, life: Life, ended: Exit) -> None:
+    def end(self, life: Life, ended: Exit) -> None:
         """Tell the end of a life, once."""
         if life.over:
             return
+        faults.at("exit.reaped")
         life.over = True
+        life.ended = ended
+        self.keeping.life(life)
+        self.keeping.let_go(life.name, IN, READY, "end")
         self.checking.end(life.name)
         life.let_go()
         self.around.logs.finish(life.name)
@@ -351,21 +460,21 @@ class Runtime:
         if self.machine.programs[life.name].state is State.STOPPING:
             self.submit(Exited(life.name, ended))
         else:
-            if self._emptiness.await_group(life, lambda: self.submit(Exited(life.name, ended))):
+            if self.emptiness.await_group(life, lambda: self.submit(Exited(life.name, ended))):
                 self.submit(Died(life.name))
-            self._emptiness.clean_up(life)
+            self.emptiness.clean_up(life)
 
     async def cleaned_up(self, names: Collection[str]) -> None:
         """Wait until nothing is left of earlier lives of programs, either."""
-        await self._emptiness.cleaned_up(set(names))
+        await self.emptiness.cleaned_up(set(names))
 
     def orphan_reaped(self, pid: int, ended: Exit) -> None:
         """Take note of a child that nobody here spawned: a program's descendant that had lost its parent."""
         log.debug("orphan reaped", pid=pid, exit=str(ended))
-        for life in self._lives.values():
+        for life in self.lives.values():
             if life.heir is not None and life.heir.pid == pid:
                 life.heir.exit = ended
-        self._emptiness.look_again()
+        self.emptiness.look_again()
 
     def _strangers(self) -> set[int]:
         """List the main processes of programs that nobody is stopping, and our own: none is part of an end."""
@@ -380,7 +489,7 @@ class Runtime:
         return strangers if logger is None else strangers | {logger}
 
     def _main_pids(self, name: str, program: Program) -> set[int]:
-        life = self._lives.get(name)
+        life = self.lives.get(name)
         pids = {program.pid, life.pid if life is not None and not life.process.exited else None}
         return {pid for pid in pids if pid is not None}
 
@@ -388,11 +497,20 @@ class Runtime:
         """Stop the clock."""
         if self._timer is not None:
             self._timer.cancel()
-        self._emptiness.close()
+        self.emptiness.close()
         self.checking.close()
         self.usages.close()
         self.scheduler.close()
         self.around.sockets.close()
+
+
+def _peek(pid: int) -> Exit:
+    """How a child of ours ended that is dead and not reaped."""
+    try:
+        peeked = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return Exit()
+    return Exit() if peeked is None else outcome_of_peek(peeked)
 
 
 def _nothing() -> None:

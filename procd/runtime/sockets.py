@@ -13,20 +13,33 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from procd.config import snapshot
+from procd.config.spec import SocketSpec
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from procd.config.spec import SocketSpec
+    from procd.keeper.client import Memory
+    from procd.runtime.recalled import Recalled
 
 #: The first descriptor of a program that is a socket (SD_LISTEN_FDS_START).
 FIRST_FD = 3
+#: The records of them are `socket:NAME`, each with its spec.
+_KIND = "socket"
 
 
 class Sockets:
-    """All sockets of `[sockets]`, open."""
+    """All sockets of `[sockets]`, open.  With a memory they outlive us."""
 
-    def __init__(self) -> None:
+    def __init__(self, memory: Memory | None = None) -> None:
+        self._memory = memory
         self._open: dict[str, tuple[SocketSpec, socket.socket]] = {}
+
+    def adopt(self, recalled: Recalled) -> None:
+        """Take over what an earlier supervisor has opened."""
+        for name, record in recalled.of(_KIND).items():
+            listener = socket.socket(fileno=record.fds[0])
+            self._open[name] = (snapshot.load(record.value, SocketSpec), listener)
 
     def replace(self, specs: Mapping[str, SocketSpec]) -> None:
         """Open what is new or different, close what is not wanted any more, keep the rest as it is.
@@ -45,6 +58,9 @@ class Sockets:
         for name in [name for name in self._open if name not in specs or name in fresh]:
             self._close(name, keep_path=name in fresh and fresh[name][0].path == self._open[name][0].path)
         self._open |= fresh
+        if self._memory is not None:
+            for name, (spec, listener) in fresh.items():
+                self._memory.put(f"{_KIND}:{name}", snapshot.dump(spec), (listener.fileno(),))
 
     def descriptors(self, names: Iterable[str]) -> dict[int, int]:
         """Map the descriptor numbers that a program gets, 3 and up, to ours."""
@@ -53,6 +69,8 @@ class Sockets:
     def _close(self, name: str, *, keep_path: bool = False) -> None:
         spec, listener = self._open.pop(name)
         listener.close()
+        if self._memory is not None:
+            self._memory.drop(f"{_KIND}:{name}")
         if spec.path and not keep_path:
             with contextlib.suppress(OSError):
                 Path(spec.path).unlink()

@@ -45,9 +45,18 @@ class Transients:
 
     def start(self, spec: ProgramSpec, actor: Actor, *, forget: bool) -> None:
         """Start a program whose name is free; with `forget`, it is gone when it has ended."""
-        self._names[spec.name] = forget
-        self._runtime.watches.add(spec.name, partial(self._on_transition, spec.name))
+        self._watch(spec.name, forget=forget)
+        self._runtime.keeping.transient(spec, forget=forget)
         self._runtime.submit(Add(spec, Cause("run requested", actor), True))
+
+    def resume(self, name: str, *, forget: bool) -> None:
+        """Take note of one that an earlier supervisor has started."""
+        self._watch(name, forget=forget)
+        self._runtime.around.loop.call_soon(self._forget_if_ended, name)
+
+    def _watch(self, name: str, *, forget: bool) -> None:
+        self._names[name] = forget
+        self._runtime.watches.add(name, partial(self._on_transition, name))
 
     def _on_transition(self, name: str, transition: Transition | None) -> None:
         if transition is None:
@@ -68,3 +77,4 @@ class Transients:
     def give_up(self, name: str) -> None:
         """Take note that a program is one of the file now."""
         self._names.pop(name, None)
+        self._runtime.keeping.let_go(name, "transient")

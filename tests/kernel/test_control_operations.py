@@ -417,7 +417,7 @@ async def test_what_does_not_die_is_answered_at_once(tmp_path: Path, monkeypatch
         assert pid is not None
         client = await world.client()
         with monkeypatch.context() as in_vain:
-            in_vain.setattr(world.runtime._emptiness, "kill", lambda _: None)
+            in_vain.setattr(world.runtime.emptiness, "kill", lambda _: None)
             first = await client.call("stop", programs=["web"])
             assert result(first) == ("web", False, "FATAL")
             for verb in ("stop", "start", "restart", "stop"):

@@ -55,7 +55,7 @@ async def test_a_place_that_does_not_exist_is_an_error_with_a_reason(tmp_path: P
     before = open_descriptors()
     control = ControlServer(World(tmp_path))
     with pytest.raises(OSError, match=r"No such file|Not a directory") as refused:
-        await control.listen(asyncio.get_running_loop(), str(tmp_path / place / "s"), 0o600)
+        control.listen(asyncio.get_running_loop(), str(tmp_path / place / "s"), 0o600)
     assert refused.value.strerror
     assert open_descriptors() == before
     control.close()

@@ -1,0 +1,150 @@
+"""What a supervisor begins with: the configuration, and what an earlier supervisor has left.
+
+The configuration is read for the first time, or is what was in force.  Owns the directories and the lock, and
+the records `meta`, `lock` and `specs`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+import structlog
+from msgspec import structs
+
+from procd import __version__, config, faults, lock
+from procd.config import snapshot
+from procd.config.spec import Configuration
+from procd.errors import ConfigurationError, UnreadableRecord
+from procd.runtime.recalled import Recalled
+
+if TYPE_CHECKING:
+    from procd.config.spec import DaemonSpec
+    from procd.keeper.client import KeptExit, Memory
+
+log = structlog.get_logger()
+
+#: The version of all records together; a supervisor reads its own and the one before, once there is one.
+VERSION = 1
+
+_META, _LOCK, _SPECS = "meta", "lock", "specs"
+#: Its presence means that the configuration is to be read again, because somebody wanted another supervisor.
+READ_AGAIN = "read again"
+
+
+class Meta(msgspec.Struct, frozen=True):
+    """What is to be known before any other record is read."""
+
+    version: int
+    procd: str
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """`in_force` is what the records of programs refer to; `configuration` is what is to be in force."""
+
+    configuration: Configuration
+    in_force: Configuration
+    recalled: Recalled
+
+    @property
+    def is_first(self) -> bool:
+        """Nobody was there before."""
+        return self.configuration is self.in_force
+
+
+async def recall(memory: Memory) -> Recalled:
+    """Everything that an earlier supervisor has left.  Raises OSError."""
+    exits: list[KeptExit] = []
+    memory.on_exit = exits.append
+    recalled = Recalled(await memory.recall(), exits)
+    faults.at("adopt.recalled")
+    return recalled
+
+
+def has_predecessor(recalled: Recalled) -> bool:
+    """Whether there was another, whose programs may run."""
+    return _SPECS in recalled
+
+
+def begin(memory: Memory, recalled: Recalled, path: str | None) -> Beginning:
+    """Go on with what there is, or read the configuration and hold the runtime directory.
+
+    Raises ConfigurationError, RuntimeDirectoryHeld, OSError with a path, and UnreadableRecord.
+    """
+    if not has_predecessor(recalled):
+        configuration = read(path)
+        prepare(configuration.daemon)
+        hold(memory, configuration)
+        recorded(memory, configuration)
+        return Beginning(configuration, configuration, recalled)
+    check(recalled)
+    in_force = snapshot.load(recalled.value(_SPECS) or b"", Configuration)
+    configuration = structs.replace(in_force)
+    if READ_AGAIN in recalled:
+        configuration = _read_again(in_force)
+        memory.drop(READ_AGAIN)
+    return Beginning(configuration, in_force, recalled)
+
+
+def read(path: str | None) -> Configuration:
+    """Read the configuration.  Raises ConfigurationError."""
+    return config.load(path, os.environ, uid=os.geteuid())
+
+
+def check(recalled: Recalled) -> None:
+    """See whether the records are of a version that we read.  Raises UnreadableRecord."""
+    value = recalled.value(_META)
+    try:
+        meta = None if value is None else msgspec.msgpack.decode(value, type=Meta)
+    except msgspec.DecodeError as error:
+        raise UnreadableRecord(None, str(error)) from error
+    if meta is None or meta.version != VERSION:
+        found = "none" if meta is None else f"version {meta.version}, of procd {meta.procd}"
+        raise UnreadableRecord(
+            None, f"what was left is of {found}, and procd {__version__} reads version {VERSION}"
+        )
+
+
+def _read_again(in_force: Configuration) -> Configuration:
+    try:
+        new = read(in_force.files[0])
+    except ConfigurationError as error:
+        for problem in error.problems:
+            log.error("configuration refused, the old one stays in force", problem=str(problem))  # noqa: TRY400
+        return structs.replace(in_force)
+    # Where we are is held, and known to programs and clients.
+    old = in_force.daemon
+    same = {name: getattr(old, name) for name in ("runtime_dir", "state_dir", "socket")}
+    return structs.replace(new, daemon=structs.replace(new.daemon, **same))
+
+
+def prepare(daemon: DaemonSpec) -> None:
+    """Make the directories that procd keeps its own things in.
+
+    Raises OSError with the path for one that programs need and that cannot be made.
+    """
+    # Without it only events are lost with us; that is told when they cannot be written.
+    with contextlib.suppress(OSError):
+        os.makedirs(daemon.state_dir, mode=0o700, exist_ok=True)  # noqa: PTH103 - as mkdir(2), with the mode
+    os.makedirs(daemon.log_dir, mode=0o750, exist_ok=True)  # noqa: PTH103 - as above
+
+
+def hold(memory: Memory, configuration: Configuration) -> None:
+    """Hold the runtime directory, for as long as the keeper lives.
+
+    Raises RuntimeDirectoryHeld, and OSError.
+    """
+    held = lock.hold(configuration.daemon.runtime_dir, os.getppid())
+    memory.put(_LOCK, b"", (held,))
+    faults.at("begin.locked")
+
+
+def recorded(memory: Memory, configuration: Configuration) -> None:
+    """Record the configuration that is in force."""
+    memory.put(_META, msgspec.msgpack.encode(Meta(VERSION, __version__)))
+    memory.put(_SPECS, snapshot.dump(configuration))
+    faults.at("begin.recorded")

@@ -1,0 +1,274 @@
+"""What is remembered of the programs, for a supervisor that may have to come after this one.
+
+Owns the records of programs and lives: their keys, their form, and when they are put.  `adoption` reads them.
+Without a memory nothing is kept.
+
+| key | value | descriptors |
+| `machine` | what is decided about all programs (`core.memory`) | |
+| `program:NAME` | what is decided about one (`core.memory`) | |
+| `spec:NAME` | its spec in force and the one that follows, where these are not those of the file | |
+| `intent:NAME` | the cookie of a life that is about to begin | our ends of its pipes, as the value names them |
+| `life:NAME` | a life (`LifeRecord`) | |
+| `in:NAME` | | the write end of its stdin, or our end of its terminal |
+| `ready:NAME` | | the read end of the pipe on which it says that it is ready |
+| `end:NAME` | how its main process ended | |
+| `hook:NAME` | a hook that runs (`HookRecord`) | |
+| `transient:NAME` | it is in no file; whether it is forgotten when it has ended | |
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, TypeVar
+
+import msgpack
+import msgspec
+
+from procd.config import snapshot
+from procd.core import Exit  # noqa: TC001 - msgspec looks at it
+from procd.core.memory import dump_machine, dump_program
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from procd.config.spec import ProgramSpec
+    from procd.core import Machine
+    from procd.keeper.client import KeptExit, Memory
+    from procd.runtime.life import Life
+
+T = TypeVar("T")
+
+#: What is put once for a life, and dropped when there is no more use for it.
+IN, READY = "in", "ready"
+
+#: All keys that a program can have, in the order in which they are forgotten.
+_OF_A_PROGRAM = ("program", "spec", "transient", "intent", "life", IN, READY, "end", "hook")
+
+
+class NotKeptError(Exception):
+    """The keeper is behind: what must be recorded before it is done has to wait (`Memory.settle`)."""
+
+
+class LifeRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What a life is, beside its descriptors.
+
+    `start` is when its process started, in ticks since boot: with it the PID is somebody.  `heir` has the PID
+    and the start of the main process that it has named.  `exit` is how it ended, once it has.
+    """
+
+    cookie: str
+    pid: int
+    start: int
+    cgroup: str | None = None
+    log_starts: dict[str, int] = {}
+    status: str = ""
+    phase: str = ""
+    heir: tuple[int, int] | None = None
+    exit: Exit | None = None
+
+
+class HookRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A hook: `pid` is 0 as long as it is only meant to be started."""
+
+    cookie: str
+    hook: str
+    pid: int = 0
+    start: int = 0
+    exit: Exit | None = None
+
+
+class Intent(msgspec.Struct, frozen=True, kw_only=True):
+    """A life that is about to begin; `ends` says what the descriptors are."""
+
+    cookie: str
+    ends: tuple[str, ...] = ()
+
+
+class Keeping:
+    """Writes the records of one runtime.  `memory` is None where nobody would read them."""
+
+    def __init__(self, memory: Memory | None, machine: Machine) -> None:
+        self._memory = memory
+        self._machine = machine
+        #: The specs of the file, which are recorded as a whole by whoever owns them.
+        self.file: Mapping[str, ProgramSpec] = {}
+        self._changed: set[str] = set()
+        self._kept: dict[str, set[str]] = {}
+        self._over: set[tuple[str, str]] = set()
+        #: Which specs were put of a program whose specs are not the file's.
+        self._specs: dict[str, tuple[ProgramSpec, ProgramSpec | None]] = {}
+        self._decided: dict[str, object] | None = None
+        self._taken: list[KeptExit] = []
+        self._waiting: asyncio.Future[None]
+
+    # Before something is done
+
+    @property
+    def settled(self) -> bool:
+        """Whether the keeper is not behind."""
+        return self._memory is None or self._memory.settled
+
+    def when_settled(self, call: Callable[[], None]) -> None:
+        """Call when it is not behind any more."""
+        if self._memory is not None:
+            self._waiting = asyncio.ensure_future(self._memory.settle())
+            self._waiting.add_done_callback(lambda _: call())
+
+    def intend(self, name: str, cookie: str, ends: Mapping[str, int]) -> None:
+        """Record that a life is about to begin, and what was decided before.  Raises NotKeptError."""
+        self._intend("intent", name, Intent(cookie=cookie, ends=tuple(ends)), tuple(ends.values()))
+
+    def intend_hook(self, name: str, hook: HookRecord) -> None:
+        """Record that a hook is about to begin, and what was decided before.  Raises NotKeptError."""
+        self._intend("hook", name, hook)
+
+    def _intend(self, kind: str, name: str, intent: object, fds: tuple[int, ...] = ()) -> None:
+        memory = self._memory
+        if memory is None:
+            return
+        with memory.batch():
+            self._flush_one(name)
+            self._changed.discard(name)
+            if kind == "intent":
+                # Whatever it was: what is recorded of the life before is over.
+                self._drop("life", name)
+            self._put(kind, name, packed(intent), fds)
+        if not memory.settled and not memory.lost:
+            self._drop(kind, name)
+            raise NotKeptError
+
+    # As it happens
+
+    def born(self, life: Life, ends: Mapping[str, int]) -> None:
+        """Record a life in place of its intent; `ends` are its descriptors by the kind of their record."""
+        if self._memory is None:
+            return
+        with self._memory.batch():
+            self.life(life)
+            for kind, fd in ends.items():
+                self._put(kind, life.name, b"", (fd,))
+            self._drop("intent", life.name)
+
+    def unborn(self, name: str) -> None:
+        """There is no such life, and will not be."""
+        self._drop("intent", name)
+
+    def life(self, life: Life) -> None:
+        """Record what has changed of a life."""
+        if self._memory is not None:
+            self._put("life", life.name, packed(life.record()))
+
+    def hook(self, name: str, hook: HookRecord) -> None:
+        """Record what has changed of a hook."""
+        if self._memory is not None:
+            self._put("hook", name, packed(hook))
+
+    def ending(self, name: str, ended: Exit) -> None:
+        """Record how a main process ended that is about to be reaped."""
+        if self._memory is not None:
+            self._put("end", name, packed(ended))
+
+    def let_go(self, name: str, *kinds: str) -> None:
+        """Forget what there is no use for any more."""
+        for kind in kinds:
+            self._drop(kind, name)
+
+    def over(self, kind: str, name: str) -> None:
+        """Forget a record as soon as what follows from its end is recorded."""
+        if self._memory is not None:
+            self._over.add((kind, name))
+            self._changed.add(name)
+
+    def transient(self, spec: ProgramSpec, *, forget: bool) -> None:
+        """Record a program that is in no file, before anything is decided about it."""
+        self._specs_of(spec.name, spec, None)
+        self._put("transient", spec.name, b"1" if forget else b"")
+
+    def taken(self, kept: KeptExit) -> None:
+        """Have an exit forgotten when all that follows from it is recorded."""
+        self._taken.append(kept)
+
+    # What is decided
+
+    def changed(self, names: Iterable[str]) -> None:
+        """Take note of programs of which something may be decided otherwise; `flush` records it."""
+        if self._memory is not None:
+            self._changed.update(names)
+
+    def flush(self) -> None:
+        """Record all that has changed."""
+        memory = self._memory
+        if memory is None or not (self._changed or self._taken):
+            return
+        changed, self._changed = self._changed, set()
+        over, self._over = self._over, set()
+        with memory.batch():
+            decided = dump_machine(self._machine)
+            if decided != self._decided:
+                self._decided = decided
+                memory.put("machine", packed(decided))
+            for name in changed:
+                self._flush_one(name)
+            for kind, name in over:
+                self._drop(kind, name)
+            for kept in self._taken:
+                memory.taken(kept)
+        self._taken.clear()
+
+    def _flush_one(self, name: str) -> None:
+        program = self._machine.programs.get(name)
+        if program is None:
+            self.let_go(name, *_OF_A_PROGRAM)
+            self._kept.pop(name, None)
+            self._specs.pop(name, None)
+            return
+        self._specs_of(name, program.spec, program.successor)
+        self._put("program", name, packed(dump_program(program)))
+
+    def _specs_of(self, name: str, spec: ProgramSpec, successor: ProgramSpec | None) -> None:
+        if spec is self.file.get(name) and successor is None:
+            self._specs.pop(name, None)
+            self._drop("spec", name)
+            return
+        known = self._specs.get(name)
+        if known is None or known[0] is not spec or known[1] is not successor:
+            self._specs[name] = (spec, successor)
+            self._put("spec", name, snapshot.dump([each for each in (spec, successor) if each is not None]))
+
+    def specs(self) -> None:
+        """Record all specs that are not, or will not be, those of the file."""
+        for name, program in self._machine.programs.items():
+            self._specs_of(name, program.spec, program.successor)
+
+    # The memory
+
+    def _put(self, kind: str, name: str, value: bytes, fds: tuple[int, ...] = ()) -> bool:
+        if self._memory is None:
+            return True
+        self._kept.setdefault(name, set()).add(kind)
+        self._over.discard((kind, name))
+        return self._memory.put(f"{kind}:{name}", value, fds)
+
+    def _drop(self, kind: str, name: str) -> None:
+        kept = self._kept.get(name)
+        if kept is not None and kind in kept and self._memory is not None:
+            kept.remove(kind)
+            self._memory.drop(f"{kind}:{name}")
+
+    def inherited(self, kind: str, name: str) -> None:
+        """Take note of a record that an earlier supervisor has put."""
+        self._kept.setdefault(name, set()).add(kind)
+
+
+def packed(record: object) -> bytes:
+    """A record as bytes; text is carried as it is, UTF-8 or not."""
+    content: bytes = msgpack.packb(msgspec.to_builtins(record), unicode_errors="surrogateescape")
+    return content
+
+
+def unpacked(value: bytes, kind: type[T]) -> T:
+    """What `packed` made of a record.  Raises ValueError for what is none."""
+    try:
+        return msgspec.convert(msgpack.unpackb(value, unicode_errors="surrogateescape"), kind)
+    except msgpack.UnpackException as error:
+        raise ValueError(f"this is no record: {error}") from error
