@@ -34,7 +34,7 @@ from procd.process import Limit, Reaper
 from procd.process.limits import hold_descriptors
 from procd.quantities import signal_name
 from procd.runtime import Runtime
-from procd.runtime.event_log import EventLog
+from procd.runtime.event_log import KEPT, EventLog
 from procd.runtime.journal import actor_to_wire
 from procd.runtime.keeping import packed, unpacked
 from procd.runtime.life import Surroundings
@@ -123,9 +123,11 @@ class Supervisor:
         machine = Machine(random.random, daemon.max_concurrent_starts)
         self.runtime = runtime = Runtime(around, machine)
         reaper.on_orphan = runtime.orphan_reaped
-        events = EventLog(loop, logs, runtime.journal, f"{daemon.state_dir}/{EVENT_LOG}")
+        events = EventLog(loop, logs, runtime.journal, f"{daemon.state_dir}/{EVENT_LOG}", memory)
+        runtime.keeping.beside = events.keep
         try:
-            await events.begin(lambda: asyncio.sleep(0), version=__version__, pid=os.getpid())
+            kept = recalled.of(KEPT)
+            await events.begin(lambda: asyncio.sleep(0), kept, version=__version__, pid=os.getpid())
             self._open_sockets()
             await runtime.adopt(recalled, self._beginning.in_force.programs)
             self._listen(loop)

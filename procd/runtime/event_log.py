@@ -3,6 +3,9 @@
 Owns what stands there, and what is made of it when procd is started again.  The logger writes and rotates it
 like any log, so no event waits for a disk: while it cannot be written, only so many are held, and then events
 are missing there.  It is bounded, and lines of it can be searched with what people have for that.
+
+The last lines are recorded with the keeper, too, together with what is decided: what a supervisor had handed
+to a logger when both were killed is written by the next.
 """
 
 from __future__ import annotations
@@ -22,8 +25,10 @@ from procd.runtime.journal import REMEMBERED, Record
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 
+    from procd.keeper.client import Memory
+    from procd.keeper.line import Record as KeptLines
     from procd.output.logs import Logs
     from procd.runtime.journal import Journal
 
@@ -48,6 +53,11 @@ _RETRY_S = 1.0
 #: What is read of the log at the start, at most; a thousand events have some 150 KB.
 _TAIL_BYTES = 4 << 20
 _PIECE_BYTES = 1 << 16
+#: Records of lines: their keys are `KEPT:NUMBER`; events in one, and how many records and bytes there may be.
+#: What is older was handed to the logger long ago.
+KEPT = "events"
+_KEPT_TOGETHER = 64
+_MOST_KEPT, _MOST_KEPT_BYTES = 1024, 256 * 1024
 #: What every event has, in the order of a `Record`.
 _HEAD = ("seq", "time", "type", "program")
 _ENCODER = msgspec.json.Encoder(enc_hook=str)
@@ -58,8 +68,20 @@ _LARGEST = 1 << 62
 class EventLog:
     """The log of events of one daemon, in `path`."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, logs: Logs, journal: Journal, path: str) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        logs: Logs,
+        journal: Journal,
+        path: str,
+        memory: Memory | None = None,
+    ) -> None:
         self._loop = loop
+        self._memory = memory
+        #: Events that are not recorded; and the size of each record, by its number.
+        self._unkept: list[Record] = []
+        self._kept: dict[int, int] = {}
+        self._kept_bytes = self._last_kept = 0
         self._logs = logs
         self._journal = journal
         self._path = path
@@ -68,8 +90,15 @@ class EventLog:
         self._flushes: asyncio.Handle | None = None
         self._begun = self._closed = False
 
-    async def begin(self, pause: Callable[[], Awaitable[None]], **facts: Any) -> None:  # noqa: ANN401 - of an event
+    async def begin(
+        self,
+        pause: Callable[[], Awaitable[None]],
+        kept: Mapping[str, KeptLines] | None = None,
+        **facts: Any,  # noqa: ANN401 - of an event
+    ) -> None:
         """Remember what an earlier daemon noted, and note that another one has `STARTED`, with these facts.
+
+        `kept` are the records of lines that may not be in the log yet.
 
         A log that cannot be read is told, and is no reason not to start.
         """
@@ -78,6 +107,8 @@ class EventLog:
             records = [record async for record in self._read(pause)]
         except OSError as error:
             log.error("events of earlier cannot be read", path=self._path, reason=error.strerror)  # noqa: TRY400
+        missing = self._adopt(kept or {}, records)
+        records += missing
         if records:
             last = max(record.seq for record in records)
             killed = records[-1].type != ENDED
@@ -85,6 +116,7 @@ class EventLog:
             facts["after"] = "procd was killed; the last events may be missing" if killed else "procd had ended"
         self._logs.open(KEY, LogSpec(self._path, max_size=MAX_SIZE, keep=KEEP))
         self._journal.on_record = self._note
+        self._waiting.extend(missing)
         self._begun = True
         self._journal.note(STARTED, None, **facts)
 
@@ -106,13 +138,46 @@ class EventLog:
         finally:
             reader.close()
 
+    def _adopt(self, kept: Mapping[str, KeptLines], written: list[Record]) -> list[Record]:
+        """Take recorded lines over; returns the events of those that are not among the last written."""
+        known = {record.seq for record in written}
+        oldest = min(known, default=0)
+        missing = []
+        for number in sorted(map(int, kept)):
+            lines = kept[str(number)].value
+            self._kept[number] = len(lines)
+            self._kept_bytes += len(lines)
+            self._last_kept = number
+            missing += [
+                each for each in _records(lines.split(b"\n")) if each.seq not in known and each.seq > oldest
+            ]
+        return missing
+
     # Writing
+
+    def keep(self) -> None:
+        """Record what has been noted since the last time."""
+        unkept, self._unkept = self._unkept, []
+        if self._memory is None or not unkept:
+            return
+        for first in range(0, len(unkept), _KEPT_TOGETHER):
+            lines = b"".join(map(_line_of, unkept[first : first + _KEPT_TOGETHER]))
+            self._last_kept += 1
+            self._memory.put(f"{KEPT}:{self._last_kept}", lines)
+            self._kept[self._last_kept] = len(lines)
+            self._kept_bytes += len(lines)
+        while self._kept_bytes > _MOST_KEPT_BYTES or len(self._kept) > _MOST_KEPT:
+            number = next(iter(self._kept))
+            self._kept_bytes -= self._kept.pop(number)
+            self._memory.drop(f"{KEPT}:{number}")
 
     def _note(self, record: Record) -> None:
         if len(self._waiting) == _MOST_WAITING:
             self._waiting.popleft()
             self._lost += 1
         self._waiting.append(record)
+        if self._memory is not None:
+            self._unkept.append(record)
         if self._flushes is None:
             # Behind what is being done: an action of the machine is not to wait for JSON.
             self._flushes = self._loop.call_soon(self._flush)
@@ -120,6 +185,7 @@ class EventLog:
     def _flush(self) -> None:
         """Hand one message over, and come back for the next."""
         self._flushes = None
+        self.keep()
         lines = bytearray()
         taken = 0
         for record in self._waiting:

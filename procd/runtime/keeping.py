@@ -98,6 +98,8 @@ class Keeping:
         #: Which specs were put of a program whose specs are not the file's.
         self._specs: dict[str, tuple[ProgramSpec, ProgramSpec | None]] = {}
         self._decided: dict[str, object] | None = None
+        #: Records what is to be recorded with what is decided.
+        self.beside: Callable[[], None] = _nothing
         self._taken: list[KeptExit] = []
         self._waiting: asyncio.Future[None]
 
@@ -133,6 +135,7 @@ class Keeping:
                 # Whatever it was: what is recorded of the life before is over.
                 self._drop("life", name)
             self._put(kind, name, packed(intent), fds)
+            self.beside()
         if not memory.settled and not memory.lost:
             self._drop(kind, name)
             raise NotKeptError
@@ -213,6 +216,7 @@ class Keeping:
                 self._drop(kind, name)
             for kept in self._taken:
                 memory.taken(kept)
+            self.beside()
         self._taken.clear()
 
     def _flush_one(self, name: str) -> None:
@@ -272,3 +276,7 @@ def unpacked(value: bytes, kind: type[T]) -> T:
         return msgspec.convert(msgpack.unpackb(value, unicode_errors="surrogateescape"), kind)
     except msgpack.UnpackException as error:
         raise ValueError(f"this is no record: {error}") from error
+
+
+def _nothing() -> None:
+    """There is nothing else."""
