@@ -1,4 +1,4 @@
-"""`python -I -S …/procd/keeper [beat=10 …] -- supervisor COMMAND… -- logger COMMAND…` (`launch.command`).
+"""`python -I -S …/procd/keeper [beat=30 …] -- supervisor COMMAND… -- logger COMMAND…` (`launch.command`).
 
 Without the `site` module, and so without what is installed: the keeper needs the standard library only.
 """
@@ -13,7 +13,7 @@ if __name__ == "__main__":
     # `-I` keeps the current directory and the environment out of the search for modules; procd itself is here.
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))  # noqa: PTH100, PTH120 - pathlib is not small
 
-from procd.keeper import succession
+from procd.keeper import messages, succession
 from procd.keeper.child import Child
 from procd.keeper.keeper import Keeper
 from procd.keeper.outside import Outside
@@ -32,8 +32,6 @@ def main(arguments: list[str]) -> int:
     pace = Pace()
     pace.take(options)
     outside = Outside(os.environ)
-    if outside.watchdog_s:
-        pace.beat_s = min(pace.beat_s, outside.watchdog_s / 2)
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (limits[1], limits[1]))
     room = Room(limits[1] - FDS_FOR_ITSELF)
@@ -78,7 +76,7 @@ def _take_activated(keeper: Keeper) -> None:
         fd = _FIRST_ACTIVATED + number
         os.set_inheritable(fd, False)
         name = names[number] if number < len(names) else "unknown"
-        keeper.first.table.put(f"activated:{name}:{number}".encode(), b"\0", (fd,))
+        keeper.first.table.put(messages.ACTIVATED_PREFIX + f"{name}:{number}".encode(), messages.HERE, (fd,))
 
 
 if __name__ == "__main__":

@@ -15,8 +15,9 @@ import time
 
 from procd.keeper import messages, requests, succession
 from procd.keeper.child import in_words
-from procd.keeper.messages import EXIT, EXIT_PREFIX, HERE
+from procd.keeper.messages import EXIT, EXIT_PREFIX, HERE, OF_THE_KEEPER
 from procd.keeper.orphans import identity, rest
+from procd.keeper.pace import FOR_EVER_S
 from procd.keeper.table import Refused
 
 TYPE_CHECKING = False  # as in `messages`
@@ -37,8 +38,9 @@ RELAYED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 STOPS = frozenset({signal.SIGTERM, signal.SIGINT})
 #: Caught only because their default is to kill: SIGQUIT is taken for SIGTERM, the others for nothing.
 CAUGHT = (*RELAYED, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD)
-#: Exit statuses of a first child that never came up which mean that another try would end in the same way:
-#: sysexits.h (78: the configuration is wrong, 75: the runtime directory is held), and what cannot be executed.
+#: Exit statuses of a first child that are the end when nothing can be lost, as another try would end in the
+#: same way: sysexits.h (78: the configuration is wrong, 75: the runtime directory is held), and what cannot be
+#: executed.
 FINAL_AT_FIRST = frozenset({*range(64, 79), 126, 127})
 #: A stop is asked for, and the first child has died so often since: the keeper ends what is left by itself.
 DEATHS_WHILE_STOPPING = 3
@@ -84,6 +86,7 @@ class Keeper:
         self.rehearsal = 0
         self._rehearsal_until_s = 0.0
         self._end_at_s = 0.0
+        self._between_beats_s = pace.between_beats_s(outside.watchdog_s)
         self._beat_at_s = 0.0
         self._again_at_s = 0.0
         self._planned_s = 0.0
@@ -97,7 +100,7 @@ class Keeper:
         self._catch_signals()
         self._noted.add(signal.SIGCHLD)  # whatever died before anybody listened
         now = time.monotonic()
-        self._beat_at_s = now + self.pace.beat_s
+        self._beat_at_s = now + self._between_beats_s
         while True:
             if self._guarded(lambda: self._round(time.monotonic())):
                 return self.ending or 0
@@ -143,7 +146,7 @@ class Keeper:
         self._planned_s = min(self._moments())
         # After a signal of just now nothing is waited for; but the plan stays, to see whether we are late.
         wait_s = 0.0 if self._noted else max(self._planned_s - time.monotonic(), 0.0)
-        for fd, _ in self._epoll.poll(wait_s):
+        for fd, _ in self._epoll.poll(None if wait_s == FOR_EVER_S else wait_s):
             if fd == self._woken.fileno():
                 while len(self._woken.recv(4096)) == 4096:
                     pass
@@ -232,27 +235,32 @@ class Keeper:
             self.remember(messages.CHILD_PREFIX + child.name.encode(), about)
 
     def _patience_ends(self, child: Child) -> float:
+        if child.killed:
+            # It waits for a disk that stands still, and dies as soon as the kernel lets it.
+            return FOR_EVER_S
         if child.aborted:
             return child.unanswered_s + self.pace.grace_s
         return child.unanswered_s + (self.pace.patience_s if child.up else self.pace.start_s)
 
     def _lose_patience(self, child: Child, now: float) -> None:
         number = signal.SIGKILL if child.aborted else signal.SIGABRT
-        if not child.killed:
-            self.outside.say(f"{child.name} (PID {child.pid}) does not answer: sends it {number.name}")
+        self.outside.say(f"{child.name} (PID {child.pid}) does not answer: sends it {number.name}")
         child.signal(number)
         child.killed = child.aborted
         child.aborted = True
         child.unanswered_s = now
 
     def _beat(self, now: float) -> None:
-        """Ask everybody; systemd hears that all is well, unless somebody hangs who did not die yet."""
-        self._beat_at_s = now + self.pace.beat_s
+        """Ask everybody; systemd hears that all is well, unless the first child hangs and did not die yet.
+
+        A logger may hang for as long as its disk does.  That is no reason to end what it writes for.
+        """
+        self._beat_at_s = now + self._between_beats_s
         for child in self.children:
-            if child.pid and not child.unanswered_s:
+            if self.pace.beat_s and child.pid and not child.unanswered_s:
                 child.answer(messages.PING)
                 child.unanswered_s = now
-        if self.outside.watchdog_s and not any(child.aborted for child in self.children if child.pid):
+        if self.outside.watchdog_s and not (self.first.pid and self.first.aborted):
             self.outside.notify(b"WATCHDOG=1")
 
     # Signals
@@ -342,7 +350,7 @@ class Keeper:
         deliberate = os.WIFEXITED(status) and os.WEXITSTATUS(status) in FINAL_AT_FIRST
         if child is self.first and self.finish is not None:
             self._end(self.finish, now)
-        elif child is self.first and not child.ever_up and deliberate:
+        elif child is self.first and deliberate and self._nothing_to_lose():
             self._end(os.WEXITSTATUS(status), now)
         elif child is self.first and self.stopping >= DEATHS_WHILE_STOPPING - 1:
             self.outside.say(f"{child.name} {why} while it was to stop: ends everything")
@@ -352,6 +360,10 @@ class Keeper:
                 self.stopping += 1
                 self.relayed.add(signal.SIGTERM)
             self._tell_waiting(child, now)
+
+    def _nothing_to_lose(self) -> bool:
+        """No supervisor was ever up, here or elsewhere, and none has left anything: so there is no program."""
+        return not self.first.ever_up and all(key.startswith(OF_THE_KEEPER) for key in self.first.table)
 
     def _tell_waiting(self, child: Child, now: float) -> None:
         wait = child.start_at_s - now

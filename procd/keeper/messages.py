@@ -87,6 +87,8 @@ CHANNEL_VARIABLE = "PROCD_KEEPER_FD"
 KEEPER_KEY = b"keeper"
 EXIT_PREFIX = b"exit:"
 CHILD_PREFIX = b"child:"
+ACTIVATED_PREFIX = b"activated:"
+OF_THE_KEEPER = (KEEPER_KEY, EXIT_PREFIX, CHILD_PREFIX, ACTIVATED_PREFIX)
 UPGRADE_KEY = b"upgrade"
 
 #: The value of an `exit:` record: PID, wait status (wait(2)), when it was reaped (CLOCK_MONOTONIC, ns), when it

@@ -61,13 +61,34 @@ def test_a_refusal_of_the_first_supervisor_is_the_keepers_own(kept: World, statu
     assert kept.ended() == status
 
 
-def test_a_later_refusal_is_not_the_end(kept: World) -> None:
-    """Programs run: a configuration that has become invalid meanwhile must not cost them."""
-    kept.start()
-    first = kept.up()
-    first.tell("os._exit(78)")
-    second = kept.up()
-    assert second("fields(records['keeper'][0])['last_end']") == "exited with 78"
+@pytest.mark.parametrize("status", [78, 71, 1, -signal.SIGSEGV])
+def test_later_refusals_are_not_the_end(kept: World, status: int) -> None:
+    """Programs run: a configuration that has become invalid, a full disk, must not cost them; however often."""
+    kept.start(longest=0.2)
+    kept.up().kill()
+    for _ in range(6):
+        life = kept.life()
+        life.tell(f"os._exit({status})" if status >= 0 else f"os.kill(os.getpid(), {-status})")
+    last = kept.life()
+    last("recall()")
+    said = last("fields(records['keeper'][0])")
+    assert said["last_end"] == (f"exited with {status}" if status >= 0 else "was killed by SIGSEGV")
+    assert said["starts"] == "8"
+    kept.until_said(f"supervisor {said['last_end']} (7 starts so far); starts it again in 0.2 s")
+
+
+def test_a_refusal_is_not_the_end_as_long_as_anything_is_recorded(kept: World) -> None:
+    """Nobody was up here; but what a supervisor had recorded, perhaps of another keeper, may be a program."""
+    kept.start({name: kept.scripted(name) for name in ("supervisor", "logger")})
+    first = kept.life()
+    first("line.put('life:web', b'')")
+    first.tell("os._exit(71)")
+    second = kept.life()
+    second("recall()")
+    assert second("sorted(records)") == ["child:logger", "keeper", "life:web"]
+    second("line.drop('life:web')")
+    second.tell("os._exit(71)")
+    assert kept.ended() == 71
 
 
 def test_a_death_by_signal_is_never_a_refusal(kept: World) -> None:
@@ -156,6 +177,21 @@ def test_who_closes_its_channel_is_replaced(kept: World) -> None:
     assert kept.up().pid != life.pid
 
 
+def test_nobody_is_asked_when_there_is_no_beat(kept: World) -> None:
+    """Who debugs a supervisor may stop it for as long as that takes."""
+    kept.start(
+        {name: kept.scripted(name) for name in ("supervisor", "logger")}, beat=0, patience=0.2, grace=0.1
+    )
+    supervisor, logger = kept.up(), kept.up("logger")
+    supervisor.kill(signal.SIGSTOP)
+    at = os.times().elapsed
+    until(lambda: os.times().elapsed > at + 1.0)
+    supervisor.kill(signal.SIGCONT)
+    assert supervisor("1 + 1") == 2
+    assert logger("1 + 1") == 2
+    assert "does not answer" not in kept.said()
+
+
 def test_a_keeper_that_was_stopped_itself_blames_nobody(kept: World) -> None:
     """Everybody's time stood still when the container was frozen."""
     kept.start(beat=0.02, patience=3.0)
@@ -172,9 +208,10 @@ def test_a_keeper_that_was_stopped_itself_blames_nobody(kept: World) -> None:
     assert "does not answer" not in kept.said()
 
 
-def test_idle_costs_nothing(kept: World) -> None:
+@pytest.mark.parametrize("beat", [0, 3600])
+def test_idle_costs_nothing(kept: World, beat: int) -> None:
     """Between two beats the keeper does not wake up."""
-    kept.start(beat=3600)
+    kept.start(beat=beat)
     kept.up()
 
     def switches() -> int:
@@ -314,6 +351,28 @@ def test_the_service_manager_hears_the_supervisor_and_the_keeper(kept: World, tm
         manager.settimeout(BOUND_S)
         heard.append(manager.recv(4096))
         assert heard[-1].startswith(b"STATUS=supervisor was killed by SIGKILL")
+
+
+def test_the_service_manager_does_not_wait_for_the_logger(kept: World, tmp_path: Path) -> None:
+    """It hangs in front of a frozen disk: that is no reason to end everything."""
+    manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    manager.settimeout(BOUND_S)
+    manager.bind(str(tmp_path / "notify"))
+    kept.environ.update(NOTIFY_SOCKET=str(tmp_path / "notify"), WATCHDOG_USEC="200000")
+    # Between SIGABRT and SIGKILL it is as if it could not die.
+    kept.start({n: kept.scripted(n) for n in ("supervisor", "logger")}, patience=1.0, grace=3600)
+    with manager:
+        kept.up()
+        logger = kept.up("logger")
+        logger.kill(signal.SIGSTOP)
+        kept.until_said(f"logger (PID {logger.pid}) does not answer: sends it SIGABRT")
+        manager.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                manager.recv(4096)
+        manager.settimeout(BOUND_S)
+        assert [manager.recv(4096) for _ in range(3)] == [b"WATCHDOG=1"] * 3
+        logger.kill(signal.SIGCONT)
 
 
 def test_sockets_of_systemd_are_records_of_the_supervisor(kept: World) -> None:

@@ -71,6 +71,11 @@ class Said(Outside):
     def __init__(self) -> None:
         super().__init__({})
         self.lines: list[str] = []
+        self.told: list[bytes] = []
+
+    def notify(self, text: bytes) -> None:
+        """Tell nobody."""
+        self.told.append(text)
 
     def say(self, text: str) -> None:
         """Say it to nobody."""
@@ -92,11 +97,49 @@ def test_being_late_is_noticed_also_when_a_signal_came_first(keeper: Keeper) -> 
     assert child.unanswered_s == pytest.approx(now - 1.0, abs=1.0)
 
 
+class Deaf(Child):
+    """One whose process does not die; remembers what it was sent."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, ["true"], Room(10))
+        self.pid = 1
+        self.up = True
+        self.sent: list[int] = []
+
+    def signal(self, number: int) -> None:
+        """Send it nothing."""
+        self.sent.append(number)
+
+
+def test_who_is_killed_and_does_not_die_is_waited_for_in_silence(keeper: Keeper) -> None:
+    """A logger in front of a frozen disk: one SIGABRT, one SIGKILL, and nothing every few seconds."""
+    supervisor, logger = Deaf("supervisor"), Deaf("logger")
+    keeper.first, keeper.children = supervisor, [supervisor, logger]
+    keeper.outside = said = Said()
+    said.watchdog_s = 100.0
+    for now in range(1, 1001):
+        keeper._do_what_is_due(float(now))
+        supervisor.unanswered_s = 0.0
+    assert logger.sent == [signal.SIGABRT, signal.SIGKILL]
+    assert len(said.lines) == 2
+    assert min(keeper._moments()) == keeper._beat_at_s
+    # systemd goes on hearing that all is well: programs run, and a supervisor cares for them.
+    assert said.told.count(b"WATCHDOG=1") >= 1000 / keeper.pace.beat_s - 2
+    told = len(said.told)
+    for now in range(1001, 2001):
+        keeper._do_what_is_due(float(now))
+    assert supervisor.sent == [signal.SIGABRT, signal.SIGKILL]
+    assert len(said.told) <= told + 2
+
+
 def test_seconds_are_taken_from_arguments() -> None:
     """What is not understood is refused."""
     pace = Pace()
     pace.take(["beat=2.5", "grace=1"])
     assert (pace.beat_s, pace.grace_s, pace.patience_s) == (2.5, 1.0, 10.0)
+    assert [pace.between_beats_s(watchdog_s) for watchdog_s in (0.0, 2.0, 60.0)] == [2.5, 1.0, 2.5]
+    pace.take(["beat=0"])
+    assert [pace.between_beats_s(watchdog_s) for watchdog_s in (0.0, 2.0)] == [float("inf"), 1.0]
     for wrong in ("beats=1", "beat=soon", "beat"):
         with pytest.raises(ValueError, match=r"is none of|could not convert"):
             pace.take([wrong])
