@@ -14,6 +14,7 @@ import signal
 POINTS = (
     "begin.locked",  # the runtime directory is ours, nothing else is recorded
     "begin.recorded",  # the configuration is recorded, nothing is started
+    "decided.recorded",  # what was decided is recorded, nothing was done
     "spawn.intended",  # the intent is recorded, nothing was forked
     "spawn.forked",  # the program runs, only its intent is recorded
     "spawn.recorded",  # its life is recorded, what is known of the program is not
@@ -21,7 +22,6 @@ POINTS = (
     "exit.peeked",  # a child is dead, not reaped, nothing of it is recorded
     "exit.recorded",  # its status is recorded, it is not reaped
     "exit.reaped",  # it is reaped
-    "stop.recorded",  # a request is recorded, nothing was done
     "reload.planned",  # the new configuration is recorded, its plan is not
     "adopt.recalled",  # all records are here
     "adopt.lives",  # the processes are found, the machine knows nothing

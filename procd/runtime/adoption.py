@@ -214,7 +214,8 @@ class Adoption:
                 os.close(fd)
             runtime.keeping.let_go(name, "life", IN, READY)
             return None
-        known = program.spawning or program.pid is not None
+        # While another is to be spawned, the one that has ended is the one before.
+        known = program.pid is not None or (program.spawning and record.exit is None)
         pidfd = _open(record) if record.exit is None and known else -1
         life = runtime.make_life(name, record.cookie)
         life.adopt(record, program.spec, runtime.around, pidfd, ends)

@@ -129,13 +129,11 @@ class Keeping:
         if memory is None:
             return
         with memory.batch():
-            self._flush_one(name)
-            self._changed.discard(name)
+            self.flush()
             if kind == "intent":
                 # Whatever it was: what is recorded of the life before is over.
                 self._drop("life", name)
             self._put(kind, name, packed(intent), fds)
-            self.beside()
         if not memory.settled and not memory.lost:
             self._drop(kind, name)
             raise NotKeptError

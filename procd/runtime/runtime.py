@@ -34,18 +34,13 @@ from procd.core import (
     Machine,
     MainChanged,
     Publish,
-    Remove,
-    Restart,
     RunHook,
     ScheduleDue,
-    Shutdown,
     Signal,
     Spawn,
     SpawnFailed,
     SpawnSucceeded,
-    Start,
     State,
-    Stop,
     WatchHealth,
 )
 from procd.core.policy import stop_steps
@@ -85,10 +80,6 @@ TURN_S = 0.02
 #: Levels at which transitions are logged; the others are what was asked for.
 _WARNINGS = frozenset({State.BACKOFF})
 _ERRORS = frozenset({State.FATAL})
-
-
-#: What somebody asks for, and is answered.
-_REQUESTS = (Start, Stop, Restart, Remove, Change, Shutdown)
 
 
 class Runtime:
@@ -143,10 +134,6 @@ class Runtime:
         for event in events:
             if isinstance(event, Add | Change):
                 self.follow(event.spec)
-        if any(isinstance(event, _REQUESTS) for event in events):
-            # Whoever asked is answered as soon as it is done, and what was answered holds.
-            self.keeping.flush()
-            faults.at("stop.recorded")
         self._run()
 
     def decided(self, actions: Iterable[Action]) -> None:
@@ -193,6 +180,10 @@ class Runtime:
         self._running = True
         loop = self.around.loop
         ends_at = loop.time() + TURN_S
+        # Whatever is done was decided before, also for whoever has to go on from here; and whoever asked is
+        # answered as soon as it is done.
+        self.keeping.flush()
+        faults.at("decided.recorded")
         try:
             while self._actions:
                 action = self._actions.popleft()
