@@ -27,18 +27,19 @@ if TYPE_CHECKING:
 
 _SPAWNS = ("begin", "start", "restart", "die")
 _EXITS = ("die", "stop", "restart", "shutdown")
+_EVERYTHING = ("begin", "start", "stop", "restart", "die", "reload", "shutdown")
 #: What leads past each place.
 WAYS: dict[str, tuple[str, ...]] = {
     "begin.locked": ("begin",),
     "begin.recorded": ("begin",),
+    "decided.recorded": _EVERYTHING,
     "spawn.intended": _SPAWNS,
     "spawn.forked": _SPAWNS,
     "spawn.recorded": _SPAWNS,
-    "turn.done": ("begin", "start", "stop", "restart", "die", "reload", "shutdown"),
+    "turn.done": _EVERYTHING,
     "exit.peeked": _EXITS,
     "exit.recorded": _EXITS,
     "exit.reaped": (*_EXITS, "die adopted"),
-    "stop.recorded": ("start", "stop", "restart", "reload", "shutdown"),
     "reload.planned": ("reload",),
     "adopt.recalled": ("kill", "kill while it stops"),
     "adopt.lives": ("kill", "kill while it stops"),
@@ -46,10 +47,18 @@ WAYS: dict[str, tuple[str, ...]] = {
     "drain.begun": ("shutdown",),
     "finish.said": ("shutdown",),
 }
-#: One death, and two in a row where something is done once more by who comes after.
-CASES = [(point, way, deaths) for point, ways in WAYS.items() for way in ways for deaths in (1, 2)]
-#: There is nobody who would come there again.
-ONLY_ONCE = {"finish.said", "stop.recorded", "exit.peeked", "exit.recorded", "exit.reaped", "reload.planned"}
+#: Whoever comes after comes there again, with the same thing to do.
+AGAIN = {
+    "begin.locked", "begin.recorded", "decided.recorded", "spawn.intended", "turn.done", "adopt.recalled",
+    "adopt.lives", "adopt.done", "drain.begun",
+}  # fmt: skip
+#: The place, the way, and how many die there one after the other.
+CASES = [
+    (point, way, deaths)
+    for point, ways in WAYS.items()
+    for way in ways
+    for deaths in ((1, 2) if point in AGAIN else (1,))
+]
 
 
 class Scene:
@@ -245,9 +254,7 @@ def test_every_place_has_a_way_that_leads_past_it() -> None:
     assert set(WAYS) == set(faults.POINTS)
 
 
-@pytest.mark.parametrize(
-    ("point", "way", "deaths"), [case for case in CASES if case[2] == 1 or case[0] not in ONLY_ONCE]
-)
+@pytest.mark.parametrize(("point", "way", "deaths"), CASES)
 def test_a_death_on_the_way_changes_nothing_about_where_it_leads(
     make_daemon: Callable[..., Daemon], tmp_path: Path, point: str, way: str, deaths: int
 ) -> None:
