@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.system import machine
-from tests.system.daemon import PROCCTL, PROCD, ROOT, alive, marked, python, until
+from tests.system.daemon import PROCCTL, PROCD, ROOT, marked, python, until
 from tests.system.machine import Machine
 
 if TYPE_CHECKING:
@@ -103,6 +103,18 @@ def pid(system: Machine, program: str) -> int:
     return number
 
 
+def supervisor(system: Machine) -> int:
+    """The PID of the supervisor, as the machine counts; 0 while there is none."""
+    main = system.property("procd", "MainPID")
+    done = system.run("pgrep", "--parent", main, "--full", "procd/__main__.py supervise")
+    return int(done.out or "0")
+
+
+def journal(system: Machine) -> str:
+    """What the unit has said, and what systemd said of it."""
+    return system.does("journalctl", "--unit=procd", "--output=cat")
+
+
 def until_status(system: Machine, text: str) -> None:
     """Wait until systemd has been told a status."""
     until(lambda: system.property("procd", "StatusText") == text, f"STATUS={text}")
@@ -131,7 +143,7 @@ def test_its_log_is_in_the_journal(system: Machine) -> None:
     system.does("systemctl", "start", "procd")
     until_status(system, "1 RUNNING")
     until(
-        lambda: "program runs" in system.does("journalctl", "--unit=procd", "--output=cat"),
+        lambda: "program runs" in journal(system),
         "the line in the journal",
     )
     assert (system.root / "var/log/procd/quiet.log").exists()
@@ -177,7 +189,7 @@ def test_a_reload_of_a_bad_configuration_fails_and_hurts_nobody(system: Machine)
     assert system.property("procd", "ActiveState") == "active"
     assert pid(system, "quiet") == before
     until(
-        lambda: "programs.quiet.colour: " in system.does("journalctl", "--unit=procd", "--output=cat"),
+        lambda: "programs.quiet.colour: " in journal(system),
         "the reason in the journal",
     )
 
@@ -216,31 +228,50 @@ def test_stop_empties_everything_and_is_a_success(system: Machine) -> None:
     assert not (system.root / "run/procd").exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGABRT])
-def test_a_daemon_that_dies_is_started_again_and_no_program_twice(system: Machine, number: int) -> None:
-    """What it left behind is killed before the next one starts the programs."""
+def test_a_stop_that_takes_too_long_leaves_nothing_either(system: Machine) -> None:
+    """The supervisor is frozen and asks for no more time: systemd kills its way through, as the unit says."""
+    drop_in(system, "TimeoutStopSec=1")
     configure(system, HEAD + STUBBORN)
     system.does("systemctl", "start", "procd")
     until_status(system, "3 RUNNING")
-    before, left = system.property("procd", "MainPID"), set(marked(MARK))
-    system.does("systemctl", "kill", f"--signal={number}", "--kill-whom=main", "procd")
-    until(lambda: system.property("procd", "MainPID") not in {"0", before}, "another procd")
+    until(lambda: len(marked(MARK)) == 4, "the daemon of a program")
+    system.does("kill", "-STOP", str(supervisor(system)))
+    system.does("systemctl", "stop", "procd")
+    assert marked(MARK) == {}
+    assert (system.property("procd", "ActiveState"), system.property("procd", "Result")) == (
+        "failed",
+        "timeout",
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGABRT])
+def test_a_supervisor_that_dies_is_nothing_that_systemd_notices(system: Machine, number: int) -> None:
+    """Another one goes on with the same programs, and speaks to systemd as the first did."""
+    configure(system, HEAD + STUBBORN)
+    system.does("systemctl", "start", "procd")
     until_status(system, "3 RUNNING")
-    assert not left & set(marked(MARK))
-    assert system.property("procd", "NRestarts") == "1"
+    before, main, programs = supervisor(system), system.property("procd", "MainPID"), set(marked(MARK))
+    system.does("kill", f"-{number}", str(before))
+    until(lambda: supervisor(system) not in {0, before}, "another supervisor")
+    procctl(system, "status")
+    assert set(marked(MARK)) == programs
+    procctl(system, "stop", "quiet")
+    until_status(system, "1 STOPPED, 2 RUNNING")
+    assert (system.property("procd", "MainPID"), system.property("procd", "NRestarts")) == (main, "0")
 
 
-def test_the_watchdog_ends_a_daemon_that_hangs(system: Machine) -> None:
-    """It is frozen; systemd notices, kills it and its programs, and starts it again."""
-    drop_in(system, "WatchdogSec=1")
+def test_a_supervisor_that_hangs_is_replaced_within_the_same_unit(system: Machine) -> None:
+    """By the keeper, which is well meanwhile: the watchdog of systemd has nothing to say."""
+    drop_in(system, "WatchdogSec=5\nEnvironment='PROCD_KEEPER_PACE=beat=0.5 patience=1 grace=0.5'")
     system.does("systemctl", "start", "procd")
     until_status(system, "1 RUNNING")
-    before, left = system.property("procd", "MainPID"), set(marked(MARK))
-    system.does("systemctl", "kill", "--signal=STOP", "--kill-whom=main", "procd")
-    until(lambda: system.property("procd", "MainPID") not in {"0", before}, "another procd")
+    before, main, programs = supervisor(system), system.property("procd", "MainPID"), set(marked(MARK))
+    system.does("kill", "-STOP", str(before))
+    until(lambda: supervisor(system) not in {0, before}, "another supervisor")
     until_status(system, "1 RUNNING")
-    assert not any(alive(number) for number in left)
-    assert "Watchdog timeout" in system.does("journalctl", "--unit=procd", "--output=cat")
+    assert set(marked(MARK)) == programs
+    assert (system.property("procd", "MainPID"), system.property("procd", "NRestarts")) == (main, "0")
+    assert f"supervisor (PID {before}) does not answer" in journal(system)
 
 
 def test_the_watchdog_leaves_a_daemon_alone_that_only_waits(system: Machine) -> None:
@@ -258,7 +289,7 @@ def test_a_bad_configuration_is_not_tried_again(system: Machine) -> None:
     assert system.run("systemctl", "start", "procd").code == 1
     assert system.property("procd", "ExecMainStatus") == "78"
     assert (system.property("procd", "ActiveState"), system.property("procd", "NRestarts")) == ("failed", "0")
-    assert "/no/such/program does not exist" in system.does("journalctl", "--unit=procd", "--output=cat")
+    assert "/no/such/program does not exist" in journal(system)
 
 
 def test_a_program_gets_the_limits_and_none_of_the_managers_variables(system: Machine) -> None:
@@ -282,6 +313,39 @@ def test_a_program_that_runs_out_of_memory_does_not_take_the_others_with_it(syst
     """The default of systemd would stop all of it."""
     assert system.property("procd", "OOMPolicy") == "continue"
     assert system.property("procd", "TasksMax") == "infinity"
+
+
+def test_a_socket_of_systemd_outlives_the_supervisor_and_the_unit(system: Machine) -> None:
+    """Whoever connects first starts procd; the keeper holds the socket for the next supervisor."""
+    system.write(
+        "/run/systemd/system/procd.socket",
+        """
+        [Socket]
+        ListenStream=/run/procd/procd.sock
+        SocketMode=0600
+        FileDescriptorName=control
+        Service=procd.service
+        """,
+    )
+    system.write(
+        "/run/systemd/system/procd.service.d/test.conf",
+        "[Unit]\nRequires=procd.socket\nAfter=procd.socket\n[Service]\nRuntimeDirectoryPreserve=yes\n",
+    )
+    system.does("systemctl", "daemon-reload")
+    system.does("systemctl", "start", "procd.socket")
+    try:
+        first = pid(system, "quiet")
+        before, inode = supervisor(system), (system.root / "run/procd/procd.sock").stat().st_ino
+        system.does("kill", "-KILL", str(before))
+        procctl(system, "status")
+        assert supervisor(system) not in {0, before}
+        assert pid(system, "quiet") == first
+        system.does("systemctl", "restart", "procd")
+        assert pid(system, "quiet") != first
+        assert (system.root / "run/procd/procd.sock").stat().st_ino == inode
+    finally:
+        system.does("systemctl", "stop", "procd.socket", "procd.service")
+        system.does("rm", "/run/systemd/system/procd.socket")
 
 
 def test_the_cgroup_is_procds_to_divide(system: Machine) -> None:
