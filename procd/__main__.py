@@ -39,6 +39,8 @@ def _configuration(words: list[str]) -> str | None:
             return None
         case ["-c" | "--config", path] if not path.startswith("-"):
             return path
+        case [word] if word.startswith("--config="):
+            return word.removeprefix("--config=")
         case _:
             return ""
 

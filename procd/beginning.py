@@ -19,11 +19,16 @@ from procd import __version__, config, faults, lock
 from procd.config import snapshot
 from procd.config.spec import Configuration
 from procd.errors import ConfigurationError, UnreadableRecord
+from procd.keeper import inheritance
+from procd.keeper.bequest import SOCKET_NAME
 from procd.runtime.recalled import Recalled
 
 if TYPE_CHECKING:
+    import asyncio
+
     from procd.config.spec import DaemonSpec
     from procd.keeper.client import KeptExit, Memory
+    from procd.runtime.present_memory import PresentMemory
 
 log = structlog.get_logger()
 
@@ -49,6 +54,8 @@ class Beginning:
     configuration: Configuration
     in_force: Configuration
     recalled: Recalled
+    #: The descriptor that holds the runtime directory.
+    held: int
 
     @property
     def is_first(self) -> bool:
@@ -56,13 +63,25 @@ class Beginning:
         return self.configuration is self.in_force
 
 
-async def recall(memory: Memory) -> Recalled:
+async def recall(loop: asyncio.AbstractEventLoop, memory: Memory) -> Recalled:
     """Everything that an earlier supervisor has left.  Raises OSError."""
     exits: list[KeptExit] = []
     memory.on_exit = exits.append
-    recalled = Recalled(await memory.recall(), exits)
+    records = await memory.recall()
+    if not await inheritance.resume(loop, memory, records):
+        for record in records:
+            record.close()
+        exits.clear()
+        records = await memory.recall()
+    recalled = Recalled(records, exits)
     faults.at("adopt.recalled")
     return recalled
+
+
+async def take_over(loop: asyncio.AbstractEventLoop, memory: Memory, runtime_dir: str) -> bool:
+    """Have our keeper know all that a supervisor holds that has lost its own; whether there was one."""
+    connection = inheritance.claim(f"{runtime_dir}/{SOCKET_NAME}")
+    return connection is not None and await inheritance.inherit(loop, connection, memory)
 
 
 def has_predecessor(recalled: Recalled) -> bool:
@@ -78,16 +97,18 @@ def begin(memory: Memory, recalled: Recalled, path: str | None) -> Beginning:
     if not has_predecessor(recalled):
         configuration = read(path)
         prepare(configuration.daemon)
-        hold(memory, configuration)
+        held = _hold(recalled, configuration)
+        keep_lock(memory, held)
+        faults.at("begin.locked")
         recorded(memory, configuration)
-        return Beginning(configuration, configuration, recalled)
+        return Beginning(configuration, configuration, recalled, held)
     check(recalled)
     in_force = snapshot.load(recalled.value(_SPECS) or b"", Configuration)
     configuration = structs.replace(in_force)
     if READ_AGAIN in recalled:
         configuration = _read_again(in_force)
         memory.drop(READ_AGAIN)
-    return Beginning(configuration, in_force, recalled)
+    return Beginning(configuration, in_force, recalled, _hold(recalled, in_force))
 
 
 def read(path: str | None) -> Configuration:
@@ -133,17 +154,27 @@ def prepare(daemon: DaemonSpec) -> None:
     os.makedirs(daemon.log_dir, mode=0o750, exist_ok=True)  # noqa: PTH103 - as above
 
 
-def hold(memory: Memory, configuration: Configuration) -> None:
-    """Hold the runtime directory, for as long as the keeper lives.
+def _hold(recalled: Recalled, configuration: Configuration) -> int:
+    """Hold the runtime directory; returns the descriptor that does.
 
     Raises RuntimeDirectoryHeld, and OSError.
     """
-    held = lock.hold(configuration.daemon.runtime_dir, os.getppid())
+    record = recalled.take(_LOCK)
+    if record is not None:
+        if lock.is_of(record.fds[0], configuration.daemon.runtime_dir):
+            lock.sign(record.fds[0], os.getppid())
+            return record.fds[0]
+        # Whoever took it was killed at once, and the configuration names another one since.
+        record.close()
+    return lock.hold(configuration.daemon.runtime_dir, os.getppid())
+
+
+def keep_lock(memory: PresentMemory | Memory, held: int) -> None:
+    """Have the keeper hold the runtime directory, too: for as long as it lives."""
     memory.put(_LOCK, b"", (held,))
-    faults.at("begin.locked")
 
 
-def recorded(memory: Memory, configuration: Configuration) -> None:
+def recorded(memory: PresentMemory | Memory, configuration: Configuration) -> None:
     """Record the configuration that is in force."""
     memory.put(_META, msgspec.msgpack.encode(Meta(VERSION, __version__)))
     memory.put(_SPECS, snapshot.dump(configuration))

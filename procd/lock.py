@@ -33,11 +33,23 @@ def hold(runtime_dir: str, pid: int = 0) -> int:
         if error.errno == errno.EWOULDBLOCK:
             raise RuntimeDirectoryHeld(runtime_dir, holder) from error
         raise
+    sign(fd, pid or os.getpid())
+    return fd
+
+
+def sign(held: int, pid: int) -> None:
+    """Say in the lock who holds it."""
     # For people and for the message above, and worth no failure (a full disk); nobody signals what stands here.
     with contextlib.suppress(OSError):
-        os.ftruncate(fd, 0)
-        os.write(fd, f"{pid or os.getpid()}\n".encode())
-    return fd
+        os.ftruncate(held, 0)
+        os.pwrite(held, f"{pid}\n".encode(), 0)
+
+
+def is_of(held: int, runtime_dir: str) -> bool:
+    """Whether a descriptor is the lock on a runtime directory."""
+    with contextlib.suppress(OSError):
+        return os.path.samestat(os.fstat(held), os.stat(f"{runtime_dir}/{LOCK_NAME}"))  # noqa: PTH116 - as fstat
+    return False
 
 
 def _holder(fd: int) -> int | None:

@@ -8,16 +8,22 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from procd import standard_streams
 from procd.keeper import launch
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 #: Seconds of the keeper (`procd.keeper.pace`), for tests: `beat=1 patience=1`.
 _PACE_VARIABLE = "PROCD_KEEPER_PACE"
 _PR_SET_CHILD_SUBREAPER = 36
 #: What the keeper passes on, as soon as it can.
 _HELD_BACK = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+#: What Python ignores, which would stay so in what it executes.
+_IGNORED = (signal.SIGPIPE, signal.SIGXFSZ)
 
 #: The verbs by which the keeper starts its children; nobody else has a use for them.
 SUPERVISE, LOG = "supervise", "log"
@@ -39,6 +45,12 @@ def become_keeper(path: str | None) -> NoReturn:
     signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_BACK)
     _become_subreaper()
     os.execv(argv[0], argv)  # noqa: S606 - our own program
+
+
+def spawn(configuration: str, environ: Mapping[str, str]) -> None:
+    """Start another procd, which is to take over; its end is nobody's business.  Raises OSError."""
+    argv = [*command("run"), f"--config={configuration}"]
+    os.posix_spawn(argv[0], argv, environ, setsid=True, setsigmask=(), setsigdef=_IGNORED)
 
 
 def command(verb: str) -> list[str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from procd import faults, logging
-from procd.beginning import begin, has_predecessor, recall
+from procd.beginning import begin, has_predecessor, recall, take_over
 from procd.errors import ConfigurationError, RuntimeDirectoryHeld, UnreadableRecord
 from procd.keeper.client import Memory
 from procd.supervisor import Supervisor, raise_descriptor_limit
@@ -29,6 +29,8 @@ EX_CONFIG, EX_TEMPFAIL, EX_OSERR, EX_DATAERR = 78, 75, 71, 65
 
 def main(path: str | None) -> int:
     """Supervise; returns the exit status.  Tells people and the keeper why it cannot."""
+    # Until the configuration says otherwise.
+    logging.configure("info", "text")
     limits = raise_descriptor_limit()
     return asyncio.run(_supervise(path, limits))
 
@@ -38,7 +40,7 @@ async def _supervise(path: str | None, limits: tuple[Limit, ...]) -> int:
     if memory is None:
         _say("there is no keeper: `procd run` is the command")
         return EX_OSERR
-    recalled = await recall(memory)
+    recalled = await recall(asyncio.get_running_loop(), memory)
     is_over = not has_predecessor(recalled)
     try:
         status = await _begin_and_run(memory, recalled, path, limits)
@@ -69,7 +71,14 @@ async def _supervise(path: str | None, limits: tuple[Limit, ...]) -> int:
 async def _begin_and_run(
     memory: Memory, recalled: Recalled, path: str | None, limits: tuple[Limit, ...]
 ) -> int:
-    beginning = begin(memory, recalled, path)
+    try:
+        beginning = begin(memory, recalled, path)
+    except RuntimeDirectoryHeld as error:
+        # Perhaps by a procd that has lost its keeper, and waits for us.
+        if not await take_over(asyncio.get_running_loop(), memory, error.path):
+            raise
+        recalled = await recall(asyncio.get_running_loop(), memory)
+        beginning = begin(memory, recalled, path)
     daemon = beginning.configuration.daemon
     logging.configure(daemon.log_level, daemon.log_format)
     supervisor = Supervisor(beginning, memory, limits, os.environ)

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, assert_never
 import structlog
 from msgspec import structs
 
-from procd import __version__, faults
-from procd.beginning import read, recorded
+from procd import __version__, faults, start
+from procd.beginning import READ_AGAIN, keep_lock, read, recorded
 from procd.config import plan as plans
 from procd.config import transient
 from procd.config.logs import EVENT_LOG
@@ -28,6 +28,7 @@ from procd.control import Access, ControlServer
 from procd.control.activation import NotASocketError, passed_socket
 from procd.core import Add, Cause, Change, Machine, Remove, Shutdown, State
 from procd.errors import ConfigurationError, Problem
+from procd.keeper.bequest import SOCKET_NAME, Bequest
 from procd.keeper.messages import KEEPER_KEY, fields
 from procd.output.logs import Logs
 from procd.process import Limit, Reaper
@@ -39,6 +40,7 @@ from procd.runtime.journal import actor_to_wire
 from procd.runtime.keeping import packed, unpacked
 from procd.runtime.life import Surroundings
 from procd.runtime.logger import starter
+from procd.runtime.present_memory import PresentMemory
 from procd.systemd import Notifier
 
 if TYPE_CHECKING:
@@ -49,7 +51,6 @@ if TYPE_CHECKING:
     from procd.core import Actor, Event
     from procd.keeper.client import Memory
     from procd.keeper.line import Record
-    from procd.runtime.recalled import Recalled
     from procd.runtime.transient import Transients
 
 log = structlog.get_logger()
@@ -62,6 +63,8 @@ _LOGGER_MAY_TAKE_S = 5.0
 _STATUS_AFTER_S = 0.2
 #: The record of the control socket: its value is the inode of its file.
 _LISTEN = "listen"
+#: Seconds until it is tried again to wait for a successor.
+_BEQUEST_AGAIN_S = 1.0
 
 
 class Supervisor:
@@ -75,11 +78,13 @@ class Supervisor:
     ) -> None:
         self._beginning = beginning
         self._configuration = configuration = beginning.configuration
-        self._memory = memory
+        self._memory = PresentMemory(memory)
+        self._keeper = memory
         self._limits = limits
         self._environ = environ
-        about = keeper_of(beginning.recalled)
-        self._systemd = Notifier(memory.notify if about.get("notify") == "1" else None)
+        self._about_keeper = fields(beginning.recalled.value(KEEPER_KEY.decode()) or b"")
+        self._systemd = Notifier(memory.notify if self._about_keeper.get("notify") == "1" else None)
+        self._bequest: Bequest | None = None
         self.access = Access(configuration.daemon.allow)
         self._control = ControlServer(self)
         self._stopped: asyncio.Event
@@ -132,9 +137,8 @@ class Supervisor:
             await runtime.adopt(recalled, self._beginning.in_force.programs)
             self._listen(loop)
             self._catch_signals(loop)
-            memory.on_exit = runtime.kept_exit
-            memory.on_record = self._on_record
-            memory.on_lost = self._on_lost
+            self._keeper.on_exit = runtime.kept_exit
+            self._keeper.on_record = self._on_record
             runtime.on_change = self._on_change
             logs.begin()
             programs = len(self._configuration.programs)
@@ -142,7 +146,10 @@ class Supervisor:
             self._begin()
             recalled.close()
             faults.at("adopt.done")
-            memory.up()
+            self._keeper.on_lost = self._on_lost
+            self._keeper.up()
+            if self._keeper.lost:
+                self._on_lost()
             self._systemd.ready(self._summary())
             runtime.on_change()
             await self._stopped.wait()
@@ -160,8 +167,44 @@ class Supervisor:
     def _on_record(self, record: Record) -> None:
         record.close()
 
+    # The keeper's death
+
     def _on_lost(self) -> None:
-        log.error("keeper is gone: nobody goes on when procd ends now")
+        """Go on, and wait for a supervisor of another keeper, which takes over."""
+        log.error("keeper is gone: nobody would go on if this process ended", pid=os.getpid())
+        self.runtime.journal.note("keeper lost", None, pid=os.getpid())
+        self._wait_for_successor()
+        if not self._systemd.listens:
+            # Nobody else would start another.
+            start.spawn(self._configuration.files[0], self._environ)
+
+    def _wait_for_successor(self) -> None:
+        loop = asyncio.get_running_loop()
+        starts = int(self._about_keeper.get("starts", "1"))
+        try:
+            path = f"{self._configuration.daemon.runtime_dir}/{SOCKET_NAME}"
+            self._bequest = Bequest(loop, path, self._bequeath, starts=starts)
+        except OSError as error:
+            log.error("nobody can take over yet", reason=str(error))  # noqa: TRY400 - a traceback tells no more
+            loop.call_later(_BEQUEST_AGAIN_S, self._wait_for_successor)
+            return
+        self._bequest.done.add_done_callback(self._leave)
+
+    async def _bequeath(self, memory: Memory) -> None:
+        """Have another keeper know all that ours knew."""
+        self._memory.become(memory)
+        keep_lock(memory, self._beginning.held)
+        recorded(memory, self._configuration)
+        memory.put(READ_AGAIN, b"")
+        self._control.keep()
+        self.runtime.bequeath()
+        # logs
+        await memory.settle()
+
+    def _leave(self, _: object) -> None:
+        """End, without a trace: everything is somebody else's."""
+        log.warning("another procd has taken over")
+        os._exit(0)
 
     def _open_sockets(self) -> None:
         """Open what programs are to find: the notify socket and the sockets of the configuration."""
@@ -382,11 +425,6 @@ def _events(
 
 def _logs_of(spec: ProgramSpec) -> list[LogSpec]:
     return [log for log in (spec.stdout_log, spec.stderr_log) if log is not None]
-
-
-def keeper_of(recalled: Recalled) -> dict[str, str]:
-    """What the keeper says of itself."""
-    return fields(recalled.value(KEEPER_KEY.decode()) or b"")
 
 
 def raise_descriptor_limit() -> tuple[Limit, ...]:

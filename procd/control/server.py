@@ -87,6 +87,11 @@ class ControlServer:
         self.adopt(loop, listening)
         self._bound(listening)
 
+    def keep(self) -> None:
+        """Have the socket recorded again."""
+        if self._listener is not None:
+            self._bound(self._listener.socket)
+
     def _bound(self, listening: socket.socket) -> None:
         if self._file is not None and self._file.inode is not None:
             self.on_bound(listening, self._file.inode)

@@ -27,7 +27,7 @@ from procd.output.streams import StreamKey
 from procd.process import AdoptedProcess, Snapshot
 from procd.process.tree import direct_children, look, start_time
 from procd.runtime.heir import Heir
-from procd.runtime.keeping import IN, READY, HookRecord, Intent, LifeRecord, unpacked
+from procd.runtime.keeping import IN, PIDFD, READY, HookRecord, Intent, LifeRecord, unpacked
 from procd.runtime.wards import outcome_of_kept
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Adoption:
         self._transients = {name: record.value for name, record in recalled.of("transient").items()}
         lives = recalled.of("life")
         self._lives = {name: unpacked(record.value, LifeRecord) for name, record in lives.items()}
-        self._ends = {kind: recalled.of(kind) for kind in (IN, READY)}
+        self._ends = {kind: recalled.of(kind) for kind in (IN, READY, PIDFD)}
         self._intents = recalled.of("intent")
         self._exited = {name: unpacked(each.value, Exit) for name, each in recalled.of("end").items()}
         self._hooks = {name: unpacked(each.value, HookRecord) for name, each in recalled.of("hook").items()}
@@ -212,11 +212,17 @@ class Adoption:
         if program is None:
             for fd in ends.values():
                 os.close(fd)
-            runtime.keeping.let_go(name, "life", IN, READY)
+            runtime.keeping.let_go(name, "life", IN, READY, PIDFD)
             return None
         # While another is to be spawned, the one that has ended is the one before.
         known = program.pid is not None or (program.spawning and record.exit is None)
-        pidfd = _open(record) if record.exit is None and known else -1
+        # A descriptor that was left is of whom it was left for, and tells how it ended, dead or not.
+        pidfd = ends.pop(PIDFD, -1)
+        if record.exit is not None or not known:
+            _close(pidfd)
+            pidfd = -1
+        elif pidfd < 0:
+            pidfd = _open(record)
         life = runtime.make_life(name, record.cookie)
         life.adopt(record, program.spec, runtime.around, pidfd, ends)
         runtime.lives[name] = life
@@ -315,6 +321,11 @@ class Adoption:
             self._runtime.keeping.taken(kept)
             if identity not in lives:
                 self._runtime.orphan_reaped(kept.pid, outcome_of_kept(kept))
+
+
+def _close(fd: int) -> None:
+    if fd >= 0:
+        os.close(fd)
 
 
 def _core(record: Record) -> CoreRecord:

@@ -79,8 +79,8 @@ class Checking:
         """
         record = None if recalled is None else recalled.take(_NOTIFY)
         listening = listen(path) if record is None else socket.socket(fileno=record.fds[0])
-        if record is None and self._around.memory is not None:
-            self._around.memory.put(_NOTIFY, b"", (listening.fileno(),))
+        self._listening = listening
+        self.keep()
         self._notify = NotifySocket(
             self._around.loop,
             listening,
@@ -89,6 +89,11 @@ class Checking:
             on_message=self._hear,
         )
         self._around.notify_path = path
+
+    def keep(self) -> None:
+        """Record the socket."""
+        if self._around.memory is not None:
+            self._around.memory.put(_NOTIFY, b"", (self._listening.fileno(),))
 
     def await_ready(self, name: str) -> None:
         """Ask a program that was just started whether it is ready."""
@@ -101,6 +106,7 @@ class Checking:
         )
 
     def _is_ready(self, life: Life) -> None:
+        life.asked_fd = -1
         life.keeping.let_go(life.name, READY)
         self._submit(BecameReady(life.name))
 
@@ -135,6 +141,7 @@ class Checking:
         checks = self._checks.pop(name, None)
         if checks is not None:
             checks.cancel()
+            checks.life.asked_fd = -1
 
     def reason(self, name: str) -> str:
         """Say why a program that is STARTING is not ready yet; empty if nobody asked."""
@@ -166,6 +173,7 @@ class Checking:
             return command.kill
 
         ready_fd, life.ready_fd = life.ready_fd, -1
+        life.asked_fd = ready_fd
         return Means(self._around.loop, run, self._log_sources(spec, life), ready_fd)
 
     def _log_sources(self, spec: ProgramSpec, life: Life) -> tuple[LogSource, ...]:

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 
-    from procd.keeper.client import Memory
     from procd.keeper.line import Record as KeptLines
     from procd.output.logs import Logs
     from procd.runtime.journal import Journal
+    from procd.runtime.present_memory import PresentMemory
 
 log = structlog.get_logger()
 
@@ -74,7 +74,7 @@ class EventLog:
         logs: Logs,
         journal: Journal,
         path: str,
-        memory: Memory | None = None,
+        memory: PresentMemory | None = None,
     ) -> None:
         self._loop = loop
         self._memory = memory

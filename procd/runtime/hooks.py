@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from procd.config.spec import Hooks, ProgramSpec
     from procd.core import Exit
+    from procd.runtime.keeping import HookRecord
     from procd.runtime.life import Surroundings
 
 
@@ -43,12 +44,15 @@ class Command(ProcessProtocol):
     `on_end` gets a sentence about what went wrong, or an empty one, exactly once.
     """
 
-    __slots__ = ("_late", "_on_end", "_timeout_s", "_timer", "on_exiting")
+    __slots__ = ("_late", "_on_end", "_timeout_s", "_timer", "on_exiting", "record")
+
+    #: What is recorded of it, if it is a hook.
+    record: HookRecord
 
     def __init__(self, on_end: Callable[[str], None]) -> None:
         self._on_end = on_end
-        #: Called with its PID when it is dead and not reaped.
-        self.on_exiting: Callable[[int], None] = _nothing
+        #: Called with it when it is dead and not reaped.
+        self.on_exiting: Callable[[Command], None] = _nothing
         self._timer: asyncio.TimerHandle | None = None
         self._timeout_s = 0.0
         self._late = False
@@ -96,7 +100,7 @@ class Command(ProcessProtocol):
 
     def process_exiting(self) -> None:
         """What it left behind in its group would outlive it."""
-        self.on_exiting(self.process.pid)
+        self.on_exiting(self)
         signal_group(self.process.pid, signal.SIGKILL)
 
     def process_exited(self, exit: Exit) -> None:  # noqa: A002 - the field's word
@@ -110,5 +114,5 @@ class Command(ProcessProtocol):
         self._on_end(failure)
 
 
-def _nothing(_: int) -> None:
+def _nothing(_: Command) -> None:
     """Nobody wants to know."""

@@ -11,6 +11,7 @@ Without a memory nothing is kept.
 | `life:NAME` | a life (`LifeRecord`) | |
 | `in:NAME` | | the write end of its stdin, or our end of its terminal |
 | `ready:NAME` | | the read end of the pipe on which it says that it is ready |
+| `pidfd:NAME` | | its main process, where whoever was its parent has gone on purpose |
 | `end:NAME` | how its main process ended | |
 | `hook:NAME` | a hook that runs (`HookRecord`) | |
 | `transient:NAME` | it is in no file; whether it is forgotten when it has ended | |
@@ -19,6 +20,7 @@ Without a memory nothing is kept.
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import TYPE_CHECKING, TypeVar
 
 import msgpack
@@ -33,16 +35,17 @@ if TYPE_CHECKING:
 
     from procd.config.spec import ProgramSpec
     from procd.core import Machine
-    from procd.keeper.client import KeptExit, Memory
+    from procd.keeper.client import KeptExit
     from procd.runtime.life import Life
+    from procd.runtime.present_memory import PresentMemory
 
 T = TypeVar("T")
 
 #: What is put once for a life, and dropped when there is no more use for it.
-IN, READY = "in", "ready"
+IN, READY, PIDFD = "in", "ready", "pidfd"
 
 #: All keys that a program can have, in the order in which they are forgotten.
-_OF_A_PROGRAM = ("program", "spec", "transient", "intent", "life", IN, READY, "end", "hook")
+_OF_A_PROGRAM = ("program", "spec", "transient", "intent", "life", IN, READY, PIDFD, "end", "hook")
 
 
 class NotKeptError(Exception):
@@ -87,7 +90,7 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
 class Keeping:
     """Writes the records of one runtime.  `memory` is None where nobody would read them."""
 
-    def __init__(self, memory: Memory | None, machine: Machine) -> None:
+    def __init__(self, memory: PresentMemory | None, machine: Machine) -> None:
         self._memory = memory
         self._machine = machine
         #: The specs of the file, which are recorded as a whole by whoever owns them.
@@ -241,6 +244,30 @@ class Keeping:
         """Record all specs that are not, or will not be, those of the file."""
         for name, program in self._machine.programs.items():
             self._specs_of(name, program.spec, program.successor)
+
+    def again(self, lives: Iterable[Life], hooks: Mapping[str, HookRecord]) -> None:
+        """Record everything: the memory is another one, which has nothing."""
+        self._kept.clear()
+        self._specs.clear()
+        self._decided = None
+        for life in lives:
+            self.life(life)
+            for kind, fd in life.ends().items():
+                self._put(kind, life.name, b"", (fd,))
+            self._keep_status(life)
+        for name, hook in hooks.items():
+            self.hook(name, hook)
+        self._changed.update(self._machine.programs)
+        self.flush()
+
+    def _keep_status(self, life: Life) -> None:
+        """Keep a descriptor of a process whose parent we will not be for long: it knows how that will end."""
+        try:
+            pidfd = os.pidfd_open(life.pid)
+        except OSError:
+            return
+        self._put(PIDFD, life.name, b"", (pidfd,))
+        os.close(pidfd)
 
     # The memory
 

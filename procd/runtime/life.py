@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 
     from procd.config.spec import ProgramSpec
     from procd.core import Exit
-    from procd.keeper.client import Memory
     from procd.output.logs import Logs
     from procd.process import ChildFd, Reaper
     from procd.runtime.heir import Heir
     from procd.runtime.keeping import Keeping
+    from procd.runtime.present_memory import PresentMemory
 
 
 class Surroundings:
@@ -53,7 +53,7 @@ class Surroundings:
         logs: Logs,
         environ: Mapping[str, str],
         limits: tuple[Limit, ...],
-        memory: Memory | None = None,
+        memory: PresentMemory | None = None,
     ) -> None:
         self.loop = loop
         self.reaper = reaper
@@ -165,9 +165,9 @@ class Life(ProcessProtocol):
     """A process, its stdin, and who is told of its end."""
 
     __slots__ = (
-        "_on_exited", "_on_exiting", "adopted", "cgroup", "console", "cookie", "ended", "heir", "input",
-        "keeping", "log_starts", "name", "on_log_begun", "on_over", "over", "phase", "pid", "ready_fd", "start",
-        "status",
+        "_on_exited", "_on_exiting", "adopted", "asked_fd", "cgroup", "console", "cookie", "ended", "heir",
+        "input", "keeping", "log_starts", "name", "on_log_begun", "on_over", "over", "phase", "pid", "ready_fd",
+        "start", "status",
     )  # fmt: skip
 
     def __init__(
@@ -205,6 +205,8 @@ class Life(ProcessProtocol):
         self.on_log_begun: set[Callable[[], None]] = set()
         #: The read end of the pipe on which it says that it is ready; -1 without one, or when it was taken.
         self.ready_fd = -1
+        #: The same, where a check has it; -1 when it has told.
+        self.asked_fd = -1
         #: What it last said of itself (STATUS, sd_notify(3)).
         self.status = ""
         #: What it does, by its own word: "reloading", "stopping", or nothing of the kind.
@@ -238,7 +240,7 @@ class Life(ProcessProtocol):
         self.pid = process.pid
         self.cgroup = around.cgroups.path(spec.name, spec.cgroup)
         self._take_input(process, typed=typed)
-        self.keeping.born(self, self._ends(process))
+        self.keeping.born(self, self.ends())
 
     def _intend(self, ends: Mapping[str, int]) -> None:
         ready = {READY: self.ready_fd} if self.ready_fd >= 0 else {}
@@ -251,19 +253,18 @@ class Life(ProcessProtocol):
         elif typed:
             self.input = Input(self.name, process.descriptor(0))
 
-    def _ends(self, process: Process) -> dict[str, int]:
+    def ends(self) -> dict[str, int]:
         """Our ends that it would miss, by the kind of their record."""
-        ends = {READY: self.ready_fd} if self.ready_fd >= 0 else {}
-        if self.input is not None:
-            ends[IN] = process.fileno(1 if self.console is not None else 0)
-        return ends
+        ready = max(self.ready_fd, self.asked_fd)
+        typed = self.process.fileno(0 if self.console is None else 1) if self.input is not None else -1
+        return {kind: fd for kind, fd in ((READY, ready), (IN, typed)) if fd >= 0}
 
     def adopt(
         self, record: LifeRecord, spec: ProgramSpec, around: Surroundings, pidfd: int, ends: Mapping[str, int]
     ) -> None:
         """Go on with a life that an earlier supervisor began; the pidfd (-1: it is dead) and `ends` are taken.
 
-        `ends` are those of `_ends`.
+        `ends` are those of `ends`.
         """
         self.adopted = True
         self.pid, self.start = record.pid, record.start

@@ -56,7 +56,7 @@ from procd.runtime.heir import Heir
 from procd.runtime.hooks import Command, command_of
 from procd.runtime.identity import Usages
 from procd.runtime.journal import Journal
-from procd.runtime.keeping import IN, READY, HookRecord, Keeping, NotKeptError
+from procd.runtime.keeping import IN, PIDFD, READY, HookRecord, Keeping, NotKeptError
 from procd.runtime.life import Life
 from procd.runtime.transient import Transients
 from procd.runtime.wards import Wards
@@ -219,6 +219,14 @@ class Runtime:
             self._running = False
         self._run()
 
+    def bequeath(self) -> None:
+        """Record everything: the memory is another one, which has nothing."""
+        for name in self.machine.programs:
+            self.transients.keep(name)
+        self.keeping.again(self.lives.values(), {name: hook.record for name, hook in self._hooks.items()})
+        self.around.sockets.keep()
+        self.checking.keep()
+
     def kept_exit(self, kept: KeptExit) -> None:
         """Hear from the keeper how a process ended that an earlier supervisor had started."""
         self.keeping.taken(kept)
@@ -350,11 +358,13 @@ class Runtime:
         record = HookRecord(cookie=self._cookie(), hook=hook.value)
         self.keeping.intend_hook(name, record)
         command = self._hooks[name] = self._command(name, hook)
-        command.on_exiting = partial(self._on_hook_exiting, name, record)
+        command.record = record
+        command.on_exiting = partial(self._on_hook_exiting, name)
         command.begin(spec, command_of(spec.hooks, hook), record.cookie, spec.hooks.timeout_s, self.around)
         if command.pid:
             start = start_time(command.pid) or 0
-            self.keeping.hook(name, structs.replace(record, pid=command.pid, start=start))
+            command.record = structs.replace(record, pid=command.pid, start=start)
+            self.keeping.hook(name, command.record)
 
     def _command(self, name: str, hook: Hook) -> Command:
         def ended(failure: str) -> None:
@@ -373,13 +383,15 @@ class Runtime:
         spec = self.machine.programs[name].spec
         command = self._hooks[name] = self._command(name, hook)
         argv = command_of(spec.hooks, hook) if spec.hooks is not None else ()
+        command.record = record
         AdoptedProcess(self.around.loop, record.pid, pidfd, argv[0] if argv else hook.value, command, {})
         if spec.hooks is not None and spec.hooks.timeout_s is not None and pidfd >= 0:
             command.end_within(spec.hooks.timeout_s, self.around.loop)
         return command
 
-    def _on_hook_exiting(self, name: str, record: HookRecord, pid: int) -> None:
-        self.keeping.hook(name, structs.replace(record, pid=pid, exit=_peek(pid)))
+    def _on_hook_exiting(self, name: str, command: Command) -> None:
+        command.record = structs.replace(command.record, exit=_peek(command.pid))
+        self.keeping.hook(name, command.record)
 
     def _cancel_hook(self, name: str) -> None:
         command = self._hooks.get(name)
@@ -443,7 +455,7 @@ class Runtime:
         life.over = True
         life.ended = ended
         self.keeping.life(life)
-        self.keeping.let_go(life.name, IN, READY, "end")
+        self.keeping.let_go(life.name, IN, READY, PIDFD, "end")
         self.checking.end(life.name)
         life.let_go()
         self.around.logs.finish(life.name)

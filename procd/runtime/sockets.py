@@ -19,7 +19,7 @@ from procd.config.spec import SocketSpec
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from procd.keeper.client import Memory
+    from procd.runtime.present_memory import PresentMemory
     from procd.runtime.recalled import Recalled
 
 #: The first descriptor of a program that is a socket (SD_LISTEN_FDS_START).
@@ -31,7 +31,7 @@ _KIND = "socket"
 class Sockets:
     """All sockets of `[sockets]`, open.  With a memory they outlive us."""
 
-    def __init__(self, memory: Memory | None = None) -> None:
+    def __init__(self, memory: PresentMemory | None = None) -> None:
         self._memory = memory
         self._open: dict[str, tuple[SocketSpec, socket.socket]] = {}
 
@@ -58,8 +58,15 @@ class Sockets:
         for name in [name for name in self._open if name not in specs or name in fresh]:
             self._close(name, keep_path=name in fresh and fresh[name][0].path == self._open[name][0].path)
         self._open |= fresh
+        self._keep(fresh)
+
+    def keep(self) -> None:
+        """Record all of them."""
+        self._keep(self._open)
+
+    def _keep(self, opened: Mapping[str, tuple[SocketSpec, socket.socket]]) -> None:
         if self._memory is not None:
-            for name, (spec, listener) in fresh.items():
+            for name, (spec, listener) in opened.items():
                 self._memory.put(f"{_KIND}:{name}", snapshot.dump(spec), (listener.fileno(),))
 
     def descriptors(self, names: Iterable[str]) -> dict[int, int]:

@@ -54,6 +54,11 @@ class Transients:
         self._watch(name, forget=forget)
         self._runtime.around.loop.call_soon(self._forget_if_ended, name)
 
+    def keep(self, name: str) -> None:
+        """Record a program, if it is one of them."""
+        if name in self._names:
+            self._runtime.keeping.transient(self._runtime.machine.programs[name].spec, forget=self._names[name])
+
     def _watch(self, name: str, *, forget: bool) -> None:
         self._names[name] = forget
         self._runtime.watches.add(name, partial(self._on_transition, name))

@@ -1,7 +1,7 @@
 """Processes that an earlier supervisor has started, and how we learn of their end.
 
 Owns their pidfds' readiness.  Their parent is the keeper, which tells how they ended; or, if that was another
-keeper, which is dead, the init of the system: then only the kernel can tell (`pidfd.exit_of`).
+keeper, which is dead, the init of the system: then only the kernel can tell (`pidfd`).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from procd.core import Exit
-from procd.process.pidfd import exit_of
+from procd.process.pidfd import exit_of, exit_of_zombie
 from procd.process.reaper import outcome_of
 
 if TYPE_CHECKING:
@@ -72,8 +72,8 @@ class Wards:
         ward.timer = self._loop.call_later(wait_s, self._ask, ward, FIRST_LOOK_S)
 
     def _ask(self, ward: _Ward, next_s: float) -> None:
-        """Ask the kernel, which knows when the parent has reaped."""
-        outcome = exit_of(ward.pidfd)
+        """Ask the kernel: before the parent has reaped, and afterwards."""
+        outcome = exit_of(ward.pidfd) or exit_of_zombie(ward.process.pid, ward.start)
         if outcome is not None or next_s > LAST_LOOK_S:
             self._end(ward, outcome or Exit())
         else:
