@@ -19,5 +19,7 @@ what is in a record.
     the other ends
       line         a channel without a loop; for the logger
       client       `Memory`: a channel on an asyncio loop; for the supervisor
+      bequest      a supervisor whose keeper is dead waits for a successor
+      inheritance  the successor, which takes over for its own keeper
       launch       the command that becomes the keeper
 """

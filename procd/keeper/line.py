@@ -112,6 +112,10 @@ class Line:
         """Have nothing kept under a key; whether the keeper knows already."""
         return self._say(messages.DROP, key.encode(errors="surrogateescape"))
 
+    def pass_on(self, verb: int, key: bytes, value: bytes, fds: Sequence[int]) -> bool:
+        """Say of a record what somebody else has said of it (PUT, DROP), as it is; as `put`."""
+        return self._say(verb, key, value, fds)
+
     def hello(self) -> None:
         """Ask for everything that is kept: `on_record` for each, then `on_end`."""
         self._say(messages.HELLO, b"", str(messages.PROTOCOL).encode())

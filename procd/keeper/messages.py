@@ -88,6 +88,8 @@ KEEPER_KEY = b"keeper"
 EXIT_PREFIX = b"exit:"
 CHILD_PREFIX = b"child:"
 ACTIVATED_PREFIX = b"activated:"
+#: What was taken over from another keeper's supervisor (`inheritance`); its line `starts`: how many there were.
+BEQUEST_KEY = b"bequest"
 OF_THE_KEEPER = (KEEPER_KEY, EXIT_PREFIX, CHILD_PREFIX, ACTIVATED_PREFIX)
 UPGRADE_KEY = b"upgrade"
 
@@ -188,12 +190,13 @@ def receive(end: socket.socket) -> tuple[bytes, list[int]] | None:
             datagram = datagram[:1]  # longer than is allowed: no message, for `decode` too
         if datagram or fds:
             return datagram, fds.tolist()
-        if _ended(end):
+        if has_ended(end):
             return None
         # A datagram without a byte, which nobody sends: it only looks like the end.
 
 
-def _ended(end: socket.socket) -> bool:
+def has_ended(end: socket.socket) -> bool:
+    """Whether the other side is gone, though it may have left something to be received."""
     poll = select.poll()
     poll.register(end, select.POLLRDHUP)
     return bool(poll.poll(0))

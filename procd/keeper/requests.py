@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from procd.keeper import messages
-from procd.keeper.messages import KEEPER_KEY
+from procd.keeper.messages import BEQUEST_KEY, HERE, KEEPER_KEY
 from procd.keeper.table import Refused
 
 TYPE_CHECKING = False  # as in `messages`
@@ -74,12 +74,19 @@ def _hello(keeper: Keeper, child: Child, _key: bytes, _protocol: bytes) -> None:
             protocol=messages.PROTOCOL,
             pid=os.getpid(),
             notify=int(keeper.outside.listens),
-            starts=child.starts,
+            starts=child.starts + _starts_elsewhere(child),
             last_end=child.last_end,
             exits_lost=keeper.exits_lost,
         )
         keeper.remember(KEEPER_KEY, about)
     child.hand_over()
+
+
+def _starts_elsewhere(child: Child) -> int:
+    """How many supervisors there were under the keepers before us."""
+    value, _ = child.table.get(BEQUEST_KEY) or (HERE, ())
+    starts = messages.fields(value[len(HERE) :]).get("starts", "")
+    return int(starts) if starts.isdecimal() else 0
 
 
 def _up(keeper: Keeper, child: Child, _key: bytes, _value: bytes) -> None:

@@ -82,7 +82,7 @@ class World:
         self._lives: list[Life] = []
         self.keeper: subprocess.Popen[bytes] | None = None
         self.stderr = directory / "stderr"
-        self._copier = 0
+        self._copiers: list[int] = []
 
     def start(
         self,
@@ -110,10 +110,10 @@ class World:
                 read_end, stderr = os.pipe()
                 stack.callback(os.close, read_end)
                 stack.callback(os.close, stderr)
-                file = os.open(self.stderr, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC)
+                file = os.open(self.stderr, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC)
                 stack.callback(os.close, file)
                 actions = [(os.POSIX_SPAWN_DUP2, read_end, 0), (os.POSIX_SPAWN_DUP2, file, 1)]
-                self._copier = os.posix_spawnp("cat", ["cat"], {}, file_actions=actions)
+                self._copiers.append(os.posix_spawnp("cat", ["cat"], {}, file_actions=actions))
             self.keeper = subprocess.Popen(
                 [*prefix, *argv],
                 env=self.environ,
@@ -197,8 +197,8 @@ class World:
                 self.keeper.kill()
             self.keeper.wait(BOUND_S)
         deadline = time.monotonic() + BOUND_S
-        while (left := {*self.processes()} | our_children()) != {*self._copiers()}:
-            for pid in left - {*self._copiers()}:
+        while left := ({*self.processes()} | our_children()) - {*self._copiers}:
+            for pid in left:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
                 with contextlib.suppress(ChildProcessError):
@@ -206,12 +206,9 @@ class World:
             assert time.monotonic() < deadline, left
             time.sleep(0.005)
         self._listener.close()
-        for copier in self._copiers():
+        for copier in self._copiers:
             os.waitpid(copier, 0)
-        self._copier = 0
-
-    def _copiers(self) -> list[int]:
-        return [self._copier] if self._copier else []
+        self._copiers.clear()
 
 
 def until(true: Callable[[], object]) -> None:
