@@ -30,9 +30,8 @@ echo 0 > "/sys/fs/cgroup/$1/cgroup.procs"
 exec unshare --fork --pid --mount --mount-proc --uts --ipc --cgroup --kill-child -- sh -c "$2"
 """
 
-# Run as PID 1.  Directories that are needed and would be hidden are held in /mnt meanwhile.  The targets want
-# nothing of this system's: no sysctl, no kernel module and no device is to be touched by a test.
-_BOOT = """
+# Directories that are needed and would be hidden are held in /mnt meanwhile.
+_EMPTY = """
 set -e
 mount --make-rprivate /
 mount -t tmpfs tmpfs /mnt
@@ -40,12 +39,18 @@ number=0
 for place in {places}; do
     mkdir "/mnt/$number"; mount --bind "$place" "/mnt/$number"; number=$((number + 1))
 done
-for place in /run /tmp /var; do mount -t tmpfs tmpfs "$place"; done
+for place in {directories}; do mount -t tmpfs -o mode=755 tmpfs "$place"; done
 number=0
 for place in {places}; do
     mkdir -p "$place"; mount --bind "/mnt/$number" "$place"; number=$((number + 1))
 done
 umount --lazy /mnt
+"""
+
+# Run as PID 1.  The targets want nothing of this system's: no sysctl, no kernel module and no device is to be
+# touched by a test.
+_BOOT = """
+chmod 1777 /tmp
 mkdir -p /var/tmp /var/log /var/lib /run/systemd/system/basic.target.d
 for wants in /usr/lib/systemd/system/*.target.wants /etc/systemd/system/*.target.wants; do
     [ ! -d "$wants" ] || mount -t tmpfs tmpfs "$wants"
@@ -97,6 +102,19 @@ def missing() -> str:
     return f"namespaces and cgroups cannot be had here: {tried.err.strip()}" if tried.code else ""
 
 
+def emptied(*directories: str, kept: str = str(ROOT)) -> str:
+    """Lines for a shell in a mount namespace: these become empty file systems in memory.
+
+    What is in them of this project, its interpreter and one directory more is still there.
+    """
+    hidden = {
+        place
+        for place in (str(ROOT), sys.prefix, sys.base_prefix, kept)
+        if any(place.startswith(f"{directory}/") for directory in directories)
+    }
+    return _EMPTY.format(places=shlex.join(sorted(hidden)), directories=shlex.join(directories))
+
+
 class Machine:
     """One booted systemd.  `pid` is its PID outside."""
 
@@ -108,9 +126,7 @@ class Machine:
 
     def boot(self) -> Machine:
         """Start systemd, and wait until it has booted."""
-        places = {str(ROOT), sys.prefix, sys.base_prefix}
-        hidden = sorted(place for place in places if place.startswith(("/run/", "/tmp/", "/var/")))
-        script = _BOOT.format(places=shlex.join(hidden), systemd=SYSTEMD)
+        script = emptied("/run", "/tmp", "/var") + _BOOT.format(systemd=SYSTEMD)
         with tempfile.TemporaryFile() as said:
             self._process = subprocess.Popen(
                 ["unshare", "--mount", "sh", "-c", _ENTER_CGROUP, "sh", self._name, script],
