@@ -104,6 +104,13 @@ class AsyncMethods:
         """The numbers that procd keeps about itself."""
         return await self.ask(questions.metrics())
 
+    async def upgrade(self) -> tuple[str, str]:
+        """Go on as the procd that is installed now, without touching a program; the versions before and after.
+
+        Raises Failed when that cannot take over; nothing has changed then.  The daemon closes the connection.
+        """
+        return await self.ask(questions.upgrade())
+
     async def shutdown(self) -> None:
         """Stop every program, then the daemon; returns when that has begun."""
         await self.ask(questions.shutdown())

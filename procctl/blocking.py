@@ -117,6 +117,13 @@ class Methods:
         """The numbers that procd keeps about itself."""
         return self.ask(questions.metrics())
 
+    def upgrade(self) -> tuple[str, str]:
+        """Go on as the procd that is installed now, without touching a program; the versions before and after.
+
+        Raises Failed when that cannot take over; nothing has changed then.  The daemon closes the connection.
+        """
+        return self.ask(questions.upgrade())
+
     def shutdown(self) -> None:
         """Stop every program, then the daemon; returns when that has begun."""
         self.ask(questions.shutdown())

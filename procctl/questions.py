@@ -124,6 +124,11 @@ def metrics() -> Question[dict[str, Any]]:
     return Question("metrics", {}, dict)
 
 
+def upgrade() -> Question[tuple[str, str]]:
+    """Go on as the program that is installed now; the versions before and after."""
+    return Question("upgrade", {}, lambda answer: (answer["from"], answer["to"]))
+
+
 def shutdown() -> Question[None]:
     """Stop every program, then the daemon."""
     return Question("shutdown", {}, _nothing)

@@ -103,12 +103,25 @@ def begin(memory: Memory, recalled: Recalled, path: str | None) -> Beginning:
         recorded(memory, configuration)
         return Beginning(configuration, configuration, recalled, held)
     check(recalled)
-    in_force = snapshot.load(recalled.value(_SPECS) or b"", Configuration)
+    in_force = in_force_of(recalled)
     configuration = structs.replace(in_force)
     if READ_AGAIN in recalled:
         configuration = _read_again(in_force)
         memory.drop(READ_AGAIN)
     return Beginning(configuration, in_force, recalled, _hold(recalled, in_force))
+
+
+def in_force_of(recalled: Recalled) -> Configuration:
+    """The configuration that is recorded.  Raises ValueError."""
+    return snapshot.load(recalled.value(_SPECS) or b"", Configuration)
+
+
+def values(configuration: Configuration) -> dict[str, bytes]:
+    """What `recorded` puts."""
+    return {
+        _META: msgspec.msgpack.encode(Meta(VERSION, __version__)),
+        _SPECS: snapshot.dump(configuration),
+    }
 
 
 def read(path: str | None) -> Configuration:
@@ -176,6 +189,6 @@ def keep_lock(memory: PresentMemory | Memory, held: int) -> None:
 
 def recorded(memory: PresentMemory | Memory, configuration: Configuration) -> None:
     """Record the configuration that is in force."""
-    memory.put(_META, msgspec.msgpack.encode(Meta(VERSION, __version__)))
-    memory.put(_SPECS, snapshot.dump(configuration))
+    for key, value in values(configuration).items():
+        memory.put(key, value)
     faults.at("begin.recorded")

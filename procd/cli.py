@@ -49,6 +49,15 @@ def supervise(path: str | None, directory: str) -> None:
     sys.exit(supervising.main(path))
 
 
+@main.command(hidden=True)
+@click.option("--config", "path", required=True)
+def rehearse(path: str) -> None:
+    """What is asked before an upgrade: it is of no use to anybody else."""
+    from procd import rehearsal  # noqa: PLC0415 - as above
+
+    sys.exit(rehearsal.look(path))
+
+
 @main.command()
 @_CONFIG
 def check(path: str | None) -> None:

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, assert_never
 import structlog
 from msgspec import structs
 
-from procd import __version__, faults, start
-from procd.beginning import READ_AGAIN, keep_lock, read, recorded
+from procd import __version__, faults, rehearsal, start
+from procd.beginning import READ_AGAIN, keep_lock, read, recorded, values
 from procd.config import plan as plans
 from procd.config import transient
 from procd.config.logs import EVENT_LOG
@@ -27,9 +27,9 @@ from procd.config.plan import Kind
 from procd.control import Access, ControlServer
 from procd.control.activation import NotASocketError, passed_socket
 from procd.core import Add, Cause, Change, Machine, Remove, Shutdown, State
-from procd.errors import ConfigurationError, Problem
+from procd.errors import ConfigurationError, Failed, Problem, ShuttingDown, WrongState
 from procd.keeper.bequest import SOCKET_NAME, Bequest
-from procd.keeper.messages import KEEPER_KEY, fields
+from procd.keeper.messages import KEEPER_KEY, UPGRADE_KEY, fields
 from procd.output.logs import Logs
 from procd.process import Limit, Reaper
 from procd.process.limits import hold_descriptors
@@ -63,6 +63,8 @@ _LOGGER_MAY_TAKE_S = 5.0
 _STATUS_AFTER_S = 0.2
 #: The record of the control socket: its value is the inode of its file.
 _LISTEN = "listen"
+#: How long requests may still take when another supervisor is to come.
+_REQUESTS_MAY_TAKE_S = 10.0
 #: Seconds until it is tried again to wait for a successor.
 _BEQUEST_AGAIN_S = 1.0
 
@@ -85,6 +87,8 @@ class Supervisor:
         self._about_keeper = fields(beginning.recalled.value(KEEPER_KEY.decode()) or b"")
         self._systemd = Notifier(memory.notify if self._about_keeper.get("notify") == "1" else None)
         self._bequest: Bequest | None = None
+        self._upgrading = False
+        self._departure: asyncio.Task[None]
         self.access = Access(configuration.daemon.allow)
         self._control = ControlServer(self)
         self._stopped: asyncio.Event
@@ -334,6 +338,56 @@ class Supervisor:
         finally:
             self._systemd.ready(self._summary())
         return changes
+
+    async def upgrade(self, actor: Actor) -> str:
+        """Begin to go on as the program that is installed now; returns its version.
+
+        Raises Failed when it could not go on, and WrongState; then nothing has changed.
+        """
+        if self._keeper.lost or self._upgrading:
+            what = "there is no keeper" if self._keeper.lost else "an upgrade is under way"
+            raise WrongState(f"{what}: procd cannot be upgraded now", "wait a moment")
+        self._upgrading = True
+        try:
+            records = values(self._configuration) | self.runtime.records()
+            version = await rehearsal.ask(self._configuration.files[0], records, self._environ)
+            await self._upgrade_keeper()
+        except Failed as error:
+            log.warning("not upgraded", reason=f"{error}: {error.hint}")
+            raise
+        finally:
+            self._upgrading = False
+        log.info("procd is upgraded", version=version, reason=str(Cause("upgrade requested", actor)))
+        self.runtime.journal.note("upgrade", None, version=version, by=actor_to_wire(actor))
+        # When this is answered.
+        self._departure = asyncio.get_running_loop().create_task(self._make_way(version))
+        return version
+
+    async def _upgrade_keeper(self) -> None:
+        """Have the keeper execute what is installed.  Raises Failed."""
+        answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+        def answered(why: str) -> None:
+            if not answer.done():
+                answer.set_result(why)
+
+        self._keeper.on_upgraded = lambda: answered("")
+        self._keeper.on_refused = lambda key, why: answered(why) if key == UPGRADE_KEY.decode() else None
+        self._keeper.upgrade()
+        why = await answer
+        if why:
+            raise Failed("the keeper that is installed cannot take over; nothing has changed", why)
+
+    async def _make_way(self, version: str) -> None:
+        """Leave what is to be done to the supervisor that comes now."""
+        await asyncio.sleep(0)
+        reason = ShuttingDown(f"procd goes on as version {version}", "ask again")
+        await self._control.leave(reason, _REQUESTS_MAY_TAKE_S)
+        self._memory.put(READ_AGAIN, b"")
+        self.runtime.keeping.flush()
+        await self._memory.settle()
+        # logger
+        os._exit(0)
 
     def shutdown(self, actor: Actor | None, why: str = "shutdown requested") -> None:
         """Stop everything, then end; asked for again, it kills what has not stopped yet."""

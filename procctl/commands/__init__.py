@@ -19,6 +19,7 @@ FAMILY_OF_VERB = {
     "forget": "run",
     "rotate": "lifecycle",
     "reload": "daemon",
+    "upgrade": "daemon",
     "shutdown": "daemon",
     "version": "daemon",
     "metrics": "daemon",

@@ -1,4 +1,4 @@
-"""`procctl reload`, `shutdown` and `version`: the daemon itself."""
+"""`procctl reload`, `upgrade`, `shutdown` and `version`: the daemon itself."""
 
 from __future__ import annotations
 
@@ -22,6 +22,25 @@ def reload(invocation: Invocation, *, dry_run: bool) -> int:
     with invocation.client() as client:
         answer = client.call("plan" if dry_run else "reload")
     invocation.show(answer, lambda: render.changes(answer["changes"]))
+    return exit_codes.DONE
+
+
+@click.command()
+@common_options
+@click.pass_obj
+def upgrade(invocation: Invocation) -> int:
+    """Let procd go on as the program that is installed now; programs notice nothing.
+
+    If that one cannot read the configuration, or what is to be handed over, nothing changes.
+    """
+    with invocation.client() as client:
+        answer = client.call("upgrade")
+        progress.wait_for_end(client)
+    with invocation.client() as client:
+        # Who connects meanwhile waits.
+        answer["pid"] = client.call("hello")["pid"]
+    words = f"procd {render.escaped(answer['from'])} goes on as {render.escaped(answer['to'])}"
+    invocation.show(answer, lambda: f"{words} (PID {answer['pid']})\n")
     return exit_codes.DONE
 
 

@@ -260,6 +260,11 @@ class Connection(asyncio.Protocol):
         self._server.audit.note(request, call, refusal.code)
         self._send(Response(request.id, refusal.to_wire(), None))
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether it waits for an answer."""
+        return bool(self._in_flight)
+
     # Sending
 
     def _send(self, message: Message) -> None:

@@ -47,5 +47,11 @@ class Daemon(Protocol):
         Raises ConfigurationError; then nothing has changed.
         """
 
+    async def upgrade(self, actor: Actor) -> str:
+        """Begin to go on as the program that is installed now; returns its version.
+
+        Raises Failed when it could not go on, and WrongState; then nothing has changed.
+        """
+
     def shutdown(self, actor: Actor) -> None:
         """Stop everything, then end."""

@@ -5,6 +5,7 @@ Owns the connections and what is counted of them.  The file of the socket is in 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -23,7 +24,6 @@ from procd.wire import Connection as Wire
 from procd.wire import Notification
 
 if TYPE_CHECKING:
-    import asyncio
     import socket
     from collections.abc import Callable
 
@@ -38,6 +38,9 @@ MAX_CONNECTIONS = 2048
 RESERVED_CONNECTIONS = 64
 #: Connections at once of any other user, so that eight are needed to take what all of them may have.
 MAX_CONNECTIONS_PER_UID = 256
+
+#: Between two looks whether connections are done.
+_LOOK_S = 0.02
 
 _ENDED = ShuttingDown("procd has ended")
 
@@ -176,6 +179,20 @@ class ControlServer:
         if self._listener is not None:
             # When this turn is over, its descriptor is free.
             self._loop.call_soon(self._listener.go_on)
+
+    async def leave(self, reason: Refusal, within_s: float) -> None:
+        """End all connections when they have been answered; who connects now waits for a successor."""
+        if self._listener is not None:
+            self._loop.remove_reader(self._listener.socket.fileno())
+        ends_at = self._loop.time() + within_s
+        await self._until(lambda: not any(connection.is_busy for connection in self._talking), ends_at)
+        for connection in tuple(self._talking):
+            connection.finish(reason)
+        await self._until(lambda: not self._talking, ends_at)
+
+    async def _until(self, done: Callable[[], bool], ends_at: float) -> None:
+        while not done() and self._loop.time() < ends_at:  # noqa: ASYNC110 - many things change it, for once
+            await asyncio.sleep(_LOOK_S)
 
     def close(self) -> None:
         """Take the socket away, and end the connections after what they were sent."""

@@ -260,6 +260,16 @@ class Keeping:
         self._changed.update(self._machine.programs)
         self.flush()
 
+    def values(self, lives: Iterable[Life], hooks: Mapping[str, HookRecord]) -> dict[str, bytes]:
+        """What is recorded of everything, for somebody who is to say whether it can be read."""
+        found = {"machine": packed(dump_machine(self._machine))}
+        for name, program in self._machine.programs.items():
+            found[f"program:{name}"] = packed(dump_program(program))
+            if program.spec is not self.file.get(name):
+                found[f"spec:{name}"] = snapshot.dump([program.spec])
+        found |= {f"life:{life.name}": packed(life.record()) for life in lives}
+        return found | {f"hook:{name}": packed(hook) for name, hook in hooks.items()}
+
     def _keep_status(self, life: Life) -> None:
         """Keep a descriptor of a process whose parent we will not be for long: it knows how that will end."""
         try:

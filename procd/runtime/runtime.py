@@ -223,9 +223,16 @@ class Runtime:
         """Record everything: the memory is another one, which has nothing."""
         for name in self.machine.programs:
             self.transients.keep(name)
-        self.keeping.again(self.lives.values(), {name: hook.record for name, hook in self._hooks.items()})
+        self.keeping.again(self.lives.values(), self._hook_records())
         self.around.sockets.keep()
         self.checking.keep()
+
+    def records(self) -> dict[str, bytes]:
+        """What is recorded of programs and lives."""
+        return self.keeping.values(self.lives.values(), self._hook_records())
+
+    def _hook_records(self) -> dict[str, HookRecord]:
+        return {name: hook.record for name, hook in self._hooks.items()}
 
     def kept_exit(self, kept: KeptExit) -> None:
         """Hear from the keeper how a process ended that an earlier supervisor had started."""

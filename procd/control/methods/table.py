@@ -90,6 +90,7 @@ METHODS: dict[str, Method] = {
     "forget": Method(running.forget, Right.RUN, (_PROGRAMS,)),
     "plan": Method(whole.plan, Right.RELOAD),
     "reload": Method(whole.reload, Right.RELOAD),
+    "upgrade": Method(whole.upgrade, Right.UPGRADE),
     "shutdown": Method(whole.shutdown, Right.SHUTDOWN),
     "rotate": Method(rotating.rotate, Right.ROTATE, (_PROGRAMS,)),
     "cancel": Method(streaming.cancel, Right.NONE, (Parameter("stream", p.COUNT, required=True),)),

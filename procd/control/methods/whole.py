@@ -1,13 +1,14 @@
-"""Methods about the daemon as a whole: plan, reload, shutdown."""
+"""Methods about the daemon as a whole: plan, reload, upgrade, shutdown."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from procd import __version__
 from procd.errors import ConfigurationError, Failed, ShuttingDown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from procd.control.call import Answer, Call
 
@@ -41,6 +42,18 @@ def reload(call: Call, sent: dict[str, Any]) -> Answer:
     if call.daemon.closing:
         raise ShuttingDown("procd is shutting down", "its next start reads the configuration anyway")
     return _changes(lambda: call.daemon.reload(call.peer.actor))
+
+
+def upgrade(call: Call, sent: dict[str, Any]) -> Awaitable[Answer]:
+    """Go on as the program that is installed now."""
+    del sent
+    if call.daemon.closing:
+        raise ShuttingDown("procd is shutting down", "its next start is one of what is installed")
+    return _upgrade(call)
+
+
+async def _upgrade(call: Call) -> Answer:
+    return {"from": __version__, "to": await call.daemon.upgrade(call.peer.actor)}
 
 
 def shutdown(call: Call, sent: dict[str, Any]) -> Answer:
