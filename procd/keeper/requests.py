@@ -118,8 +118,11 @@ def _finish(keeper: Keeper, _child: Child, _key: bytes, status: bytes) -> None:
     keeper.finish = int(status) & 0xFF
 
 
-def _upgrade(keeper: Keeper, _child: Child, _key: bytes, _value: bytes) -> None:
-    keeper.rehearse()
+def _upgrade(keeper: Keeper, child: Child, _key: bytes, _value: bytes) -> None:
+    try:
+        keeper.rehearse()
+    except Refused as refused:
+        child.answer(messages.REFUSED, messages.UPGRADE_KEY, str(refused).encode())
 
 
 _VERBS = {

@@ -446,14 +446,18 @@ listener.listen(1)
 def fuzz(seed):
     chance = random.Random(seed)
     pipes = [fd for _ in range(4) for fd in os.pipe()]
+    # Either it says that this is all, or it asks whether all is there: both would be its end.
+    all_is_told = chance.choice((b'starts=1\\n', b'starts=x\\n', b'starts=1\\nmore=1\\n'))
     with listener.accept()[0] as peer:
         for _ in range(chance.randrange(60)):
             parts = []
             for _ in range(chance.choice((1, 1, 2, 30))):
                 key = bytes(chance.choices(b'ab', k=chance.choice((1, 2, 9))))
                 key = chance.choice((key,) * 20 + (b'exit:1', b'keeper', b'activated:a:0', b'bequest', b''))
-                value = b'\\0' + chance.choice((b'starts=1\\n', b'starts=x\\n', chance.randbytes(20)))
+                value = b'\\0' + chance.choice((all_is_told, chance.randbytes(20)))
                 verb = chance.choice((3,) * 30 + (4, 4, 7, chance.randrange(30)))
+                if verb == 7 and all_is_told == b'starts=1\\n':
+                    verb = 3
                 count = chance.choice((0, 0, 1, 2))
                 lengths = len(key), len(value)
                 if chance.random() < 0.005:

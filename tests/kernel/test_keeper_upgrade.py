@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -104,6 +105,29 @@ def test_what_happens_meanwhile_is_not_missed(kept: World) -> None:
     second("until(lambda: [key for key in records if key.startswith('exit:')])")
 
 
+def test_what_was_before_is_known_afterwards(kept: World, installed: Path) -> None:
+    """That somebody was up once, and how many there were; the next child is of the code that is there now."""
+    code = installed.parent.parent / "scripted.py"
+    shutil.copy(kept.scripted("supervisor")[1], code)
+    kept.start({"supervisor": [sys.executable, str(code), "supervisor"]}, program=installed, beat=0)
+    kept.up().kill()
+    second = kept.up()
+    new = code.read_text().replace("events = []", "events = ['of the new code']")
+    code.write_text(new)
+    second("line.upgrade()")
+    second("until(lambda: events or refused)")
+    assert second("events") == ["upgraded"]
+    # Nothing is recorded, and 78 would end a keeper that had not seen anybody up.
+    second.tell("os._exit(78)")
+    third = kept.up()
+    assert third("fields(records['keeper'][0])['starts'], fields(records['keeper'][0])['last_end']") == (
+        "3",
+        "exited with 78",
+    )
+    assert third("events") == ["of the new code"]
+    assert b"beat=0" in Path(f"/proc/{kept.pid}/cmdline").read_bytes()
+
+
 def test_a_signal_at_any_moment_of_the_change_arrives(kept: World) -> None:
     """Once for each, however it falls: before the file is written, after it, or between the programs."""
     kept.start()
@@ -157,7 +181,7 @@ def test_a_program_that_hangs_is_not_waited_for(kept: World, installed: Path) ->
     supervisor("line.upgrade()")
     supervisor("until(lambda: len(refused) == 2)")
     assert supervisor("refused") == [
-        ("", "it is being tried already"),
+        ("upgrade", "it is being tried already"),
         ("upgrade", "the new keeper was killed by SIGKILL"),
     ]
     until(lambda: len(os.listdir(f"/proc/{kept.pid}/fd")) <= 12)  # noqa: PTH208 - only how many
