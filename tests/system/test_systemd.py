@@ -110,6 +110,16 @@ def supervisor(system: Machine) -> int:
     return int(done.out or "0")
 
 
+def until_another_main(system: Machine, before: str) -> None:
+    """Wait until systemd has another keeper, and that a supervisor that is ready."""
+
+    def changed() -> bool:
+        now = system.property("procd", "MainPID"), system.property("procd", "ActiveState")
+        return now[0] not in {"0", before} and now[1] == "active"
+
+    until(changed, "another procd")
+
+
 def journal(system: Machine) -> str:
     """What the unit has said, and what systemd said of it."""
     return system.does("journalctl", "--unit=procd", "--output=cat")
@@ -237,7 +247,7 @@ def test_a_stop_that_takes_too_long_leaves_nothing_either(system: Machine) -> No
     until(lambda: len(marked(MARK)) == 4, "the daemon of a program")
     system.does("kill", "-STOP", str(supervisor(system)))
     system.does("systemctl", "stop", "procd")
-    assert marked(MARK) == {}
+    until(lambda: not marked(MARK), "what was killed to be gone")
     assert (system.property("procd", "ActiveState"), system.property("procd", "Result")) == (
         "failed",
         "timeout",
@@ -272,6 +282,88 @@ def test_a_supervisor_that_hangs_is_replaced_within_the_same_unit(system: Machin
     assert set(marked(MARK)) == programs
     assert (system.property("procd", "MainPID"), system.property("procd", "NRestarts")) == (main, "0")
     assert f"supervisor (PID {before}) does not answer" in journal(system)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGABRT])
+def test_a_keeper_that_dies_is_started_again_and_its_programs_go_on(system: Machine, number: int) -> None:
+    """The next one takes over from the supervisor; a stop empties everything then, too."""
+    configure(system, HEAD + STUBBORN)
+    system.does("systemctl", "start", "procd")
+    until_status(system, "3 RUNNING")
+    before, programs = system.property("procd", "MainPID"), set(marked(MARK))
+    system.does("systemctl", "kill", f"--signal={number}", "--kill-whom=main", "procd")
+    until_another_main(system, before)
+    procctl(system, "status")
+    assert set(marked(MARK)) == programs
+    assert system.property("procd", "NRestarts") == "1"
+    system.does("systemctl", "stop", "procd")
+    assert marked(MARK) == {}
+    assert system.property("procd", "Result") == "success"
+    assert not (system.root / "run/procd").exists()
+
+
+def test_when_nobody_of_procd_is_left_no_program_runs_twice(system: Machine) -> None:
+    """There is nobody to take over from; what runs is killed before it is started again."""
+    configure(system, HEAD + STUBBORN)
+    system.does("systemctl", "start", "procd")
+    until_status(system, "3 RUNNING")
+    until(lambda: len(marked(MARK)) == 4, "the daemon of a program")
+    before, programs = system.property("procd", "MainPID"), set(marked(MARK))
+    system.does("kill", "-KILL", before, str(supervisor(system)))
+    until_another_main(system, before)
+    until_status(system, "3 RUNNING")
+    until(lambda: len(marked(MARK)) == 4, "the daemon of a program")
+    assert not programs & set(marked(MARK))
+
+
+def test_a_stop_finds_what_hid_while_there_was_no_keeper(system: Machine) -> None:
+    """A daemon with nothing of its program's environment, whose ancestors are dead: its cgroup tells."""
+    command = python("daemonize.py", "clean", "stay")
+    configure(system, f"{HEAD}\n[programs.hides]\ncommand = {command}\nstdin = 'pipe'\n")
+    system.does("systemctl", "start", "procd")
+    until_status(system, "2 RUNNING")
+    log = system.root / "var/log/procd/hides.log"
+    hidden = until(lambda: log.exists() and log.read_text().strip(), "the PID of the daemon")
+    before = system.property("procd", "MainPID")
+    system.does("systemctl", "kill", "--signal=KILL", "--kill-whom=main", "procd")
+    until_another_main(system, before)
+    system.does("systemctl", "stop", "procd")
+    until(lambda: system.run("kill", "-0", hidden).code != 0, "the daemon to be gone")
+    assert system.property("procd", "Result") == "success"
+
+
+def test_restart_keeps_the_programs_where_a_drop_in_says_so(system: Machine) -> None:
+    """Another keeper, supervisor and configuration; the same programs, as often as one likes."""
+    drop_in(system, "RestartKillSignal=SIGKILL")
+    configure(system, HEAD + STUBBORN)
+    system.does("systemctl", "start", "procd")
+    until_status(system, "3 RUNNING")
+    programs = set(marked(MARK))
+    for number in range(3):
+        before = system.property("procd", "MainPID"), supervisor(system)
+        configure(system, HEAD + STUBBORN + f"[programs.new{number}]\ncommand = ['sleep', 'infinity']\n")
+        system.does("systemctl", "restart", "procd")
+        after = system.property("procd", "MainPID"), supervisor(system)
+        assert not set(before) & set(after)
+        pid(system, f"new{number}")
+        assert programs < set(marked(MARK))
+        until_status(system, "4 RUNNING")
+    system.does("systemctl", "stop", "procd")
+    assert marked(MARK) == {}
+    assert system.property("procd", "Result") == "success"
+
+
+def test_the_watchdog_ends_a_keeper_that_hangs_and_its_programs_go_on(system: Machine) -> None:
+    """It is frozen; systemd notices, aborts it, and starts the next."""
+    drop_in(system, "WatchdogSec=1")
+    system.does("systemctl", "start", "procd")
+    until_status(system, "1 RUNNING")
+    before, programs = system.property("procd", "MainPID"), set(marked(MARK))
+    system.does("systemctl", "kill", "--signal=STOP", "--kill-whom=main", "procd")
+    until_another_main(system, before)
+    procctl(system, "status")
+    assert set(marked(MARK)) == programs
+    assert "Watchdog timeout" in journal(system)
 
 
 def test_the_watchdog_leaves_a_daemon_alone_that_only_waits(system: Machine) -> None:
