@@ -12,6 +12,7 @@ Our keeper remembers how far it came, in the record `bequest`, because we may be
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import select
 import signal
@@ -138,27 +139,37 @@ class _Inheritance:
         #: What the predecessor has asked and our keeper has not answered: the token, and if that was the end.
         self._asked: dict[bytes, tuple[bytes, bool]] = {}
         self._woken: asyncio.Future[None] | None = None
+        self._connection: socket.socket
+        #: The PID of the predecessor, and a descriptor for it.
+        self._pid = 0
+        self._predecessor = -1
 
     async def take(self, connection: socket.socket) -> bool:
         """Take it, or drop it; see `inherit`."""
         with connection:
-            pid, _, _ = peer(connection)
-            predecessor = _open(pid)
+            self._connection = connection
+            self._pid, _, _ = peer(connection)
+            predecessor = _open(self._pid)
             if predecessor is None:
-                log.error("not taken over: nobody is there", peer=pid)
+                log.error("not taken over: nobody is there", peer=self._pid)
                 return await self._fail(None)
+            self._predecessor = predecessor
             try:
-                return await self._take(connection, pid, predecessor)
+                return await self._take()
             finally:
                 os.close(predecessor)
 
-    async def _take(self, connection: socket.socket, pid: int, predecessor: int) -> bool:
+    async def _take(self) -> bool:
+        pid, predecessor = self._pid, self._predecessor
         try:
-            await self._relay(connection, pid)
+            await self._relay()
         except FailedError as error:
-            log.error("not taken over", peer=pid, reason=str(error))  # noqa: TRY400 - it is no error of ours
-            connection.close()
-            return await self._fail(predecessor)
+            if not self._is_confirmed:
+                log.error("not taken over", peer=pid, reason=str(error))  # noqa: TRY400 - it is no error of ours
+                self._connection.close()
+                return await self._fail(predecessor)
+            # It was after it had told us all.
+            log.error("not all was taken over", peer=pid, reason=str(error))  # noqa: TRY400 - as above
         await _end(self._loop, predecessor, self._patience_s)
         log.warning("taken over", peer=pid, records=len(self._keys))
         return True
@@ -186,55 +197,63 @@ class _Inheritance:
             self._memory.drop(key)
         self._keys.clear()
 
-    async def _relay(self, connection: socket.socket, pid: int) -> None:
-        """Pass everything on, and confirm it.  Raises FailedError."""
+    async def _relay(self) -> None:
+        """Pass everything on, confirm it, and pass on what is said until then.  Raises FailedError."""
         memory = self._memory
         before = memory.on_synced, memory.on_refused, memory.on_lost
-        memory.on_synced = lambda token: self._on_synced(connection, token)
-        memory.on_refused = lambda key, reason: self._on_refused(connection, key, reason)
+        memory.on_synced = self._on_synced
+        memory.on_refused = self._on_refused
         memory.on_lost = lambda: self._on_lost(before[2])
         try:
-            if messages.has_ended(connection):
+            if messages.has_ended(self._connection):
                 # And the PID may be anybody's by now.
                 raise FailedError("it is gone")
-            whose = {"path": self._path, "pid": pid, "started": identity(pid)[1]}
-            while received := await self._next(connection):
+            started = identity(self._pid)[1]
+            if not started:
+                raise FailedError("/proc does not say who it is")
+            whose = {"path": self._path, "pid": self._pid, "started": started}
+            while received := await self._next():
                 if not self._has_begun:
                     self._begin()
-                self._pass_on(connection, *received, whose)
+                self._pass_on(*received, whose)
                 await memory.settle()
                 # The keeper asks us meanwhile how we are.
                 await asyncio.sleep(0)
+            if not self._is_confirmed:
+                raise FailedError("it is gone")
         finally:
             memory.on_synced, memory.on_refused, memory.on_lost = before
 
-    async def _next(self, connection: socket.socket) -> tuple[bytes, list[int]] | None:
-        """The next datagram; None when the predecessor knows that it has told us all.  Raises FailedError."""
+    async def _next(self) -> tuple[bytes, list[int]] | None:
+        """The next datagram; None when there will be no other.  Raises FailedError."""
         while True:
-            if self._failure:
+            if self._failure and not self._is_confirmed:
                 raise FailedError(self._failure)
-            if self._is_confirmed:
-                return None
+            # In this order: what it says in between is not missed.  A child of it may have the connection, too.
+            ended = _has_ended(self._predecessor)
             try:
-                received = messages.receive(connection)
+                return messages.receive(self._connection)
             except BlockingIOError:
-                await self._something(connection)
-                continue
-            if received is None:
-                raise FailedError("it is gone")
-            return received
+                if ended:
+                    return None
+            await self._something()
 
-    async def _something(self, connection: socket.socket) -> None:
-        """Wait until the predecessor or our keeper has said something.  Raises FailedError."""
+    async def _something(self) -> None:
+        """Wait for a word of the predecessor or our keeper, or the end of the former.  Raises FailedError."""
         self._woken = self._loop.create_future()
-        self._loop.add_reader(connection, self._wake)
+        sources = self._connection, self._predecessor
+        for source in sources:
+            self._loop.add_reader(source, self._wake)
         try:
             async with asyncio.timeout(self._patience_s):
                 await self._woken
         except TimeoutError:
-            raise FailedError(f"nothing was said for {self._patience_s:g} s") from None
+            if not self._is_confirmed:
+                raise FailedError(f"nothing was said for {self._patience_s:g} s") from None
+            _kill(self._predecessor)
         finally:
-            self._loop.remove_reader(connection)
+            for source in sources:
+                self._loop.remove_reader(source)
 
     def _wake(self) -> None:
         if self._woken is not None and not self._woken.done():
@@ -242,16 +261,14 @@ class _Inheritance:
 
     # What the predecessor says
 
-    def _pass_on(
-        self, connection: socket.socket, datagram: bytes, fds: list[int], whose: dict[str, object]
-    ) -> None:
+    def _pass_on(self, datagram: bytes, fds: list[int], whose: dict[str, object]) -> None:
         at = 0
         try:
             for verb, key, value, wanted in messages.decode(datagram):
                 if len(fds) < at + wanted:
                     raise FailedError(f"the descriptors of {key!r} have not come")
                 if verb in {messages.PUT, messages.DROP}:
-                    self._change(connection, verb, key, value, fds[at : at + wanted], whose)
+                    self._change(verb, key, value, fds[at : at + wanted], whose)
                 elif verb == messages.SYNC and len(value) <= messages.MOST_KEY_BYTES:
                     ours = str(len(self._asked)).encode()
                     self._asked[ours] = value, self.is_complete
@@ -266,15 +283,7 @@ class _Inheritance:
         finally:
             messages.close_all(fds)
 
-    def _change(
-        self,
-        connection: socket.socket,
-        verb: int,
-        key: bytes,
-        value: bytes,
-        fds: list[int],
-        whose: dict[str, object],
-    ) -> None:
+    def _change(self, verb: int, key: bytes, value: bytes, fds: list[int], whose: dict[str, object]) -> None:
         name = key.decode(errors="surrogateescape")
         about = messages.fields(value[len(HERE) :]) if key == BEQUEST_KEY else {}
         if [*about] == ["starts"]:
@@ -283,7 +292,7 @@ class _Inheritance:
             return
         if key == BEQUEST_KEY or key.startswith(OF_THE_KEEPER):
             if verb == messages.PUT:
-                self._on_refused(connection, name, "that is a keeper's own")
+                self._on_refused(name, "that is a keeper's own")
             # Otherwise it was about a record of the dead keeper, and not about ours of the same name.
             return
         (self._keys.add if verb == messages.PUT else self._keys.discard)(name)
@@ -291,18 +300,24 @@ class _Inheritance:
 
     # What our keeper says
 
-    def _on_synced(self, connection: socket.socket, ours: bytes) -> None:
+    def _on_synced(self, ours: bytes) -> None:
         token, was_all = self._asked.get(ours, (b"", False))
-        if messages.send(connection, messages.encode(messages.SYNCED, b"", token)) != messages.SENT:
+        outcome = messages.send(self._connection, messages.encode(messages.SYNCED, b"", token))
+        if outcome == messages.SENT:
+            self._is_confirmed = self._is_confirmed or was_all
+        elif outcome != messages.GONE:
+            # If it is gone there may still be something that it has said.
             self._failure = "it does not hear us"
-        elif was_all:
-            self._is_confirmed = True
         self._wake()
 
-    def _on_refused(self, connection: socket.socket, key: str, reason: str) -> None:
+    def _on_refused(self, key: str, reason: str) -> None:
         said = key.encode(errors="surrogateescape"), reason.encode()
-        messages.send(connection, messages.encode(messages.REFUSED, *said))
+        messages.send(self._connection, messages.encode(messages.REFUSED, *said))
         self._failure = self._failure or f"{key!r} is refused: {reason}"
+        if self._is_confirmed:
+            # It has said so too late to be told that this is not so.
+            log.error("something was not taken over", key=key, reason=reason)
+            return
         self.is_complete = False
         self._wake()
 
@@ -321,12 +336,22 @@ def _open(pid: int, started: int = 0) -> int | None:
         pidfd = os.pidfd_open(pid)
     except ProcessLookupError:
         return None
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    if poll.poll(0) or (started and identity(pid)[1] != started):
+    if _has_ended(pidfd) or (started and identity(pid)[1] != started):
         os.close(pidfd)
         return None
     return pidfd
+
+
+def _has_ended(pidfd: int) -> bool:
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _kill(pidfd: int) -> None:
+    log.error("the predecessor does not end, and is killed")
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
 
 
 async def _ends(loop: asyncio.AbstractEventLoop, pidfd: int, within_s: float) -> bool:
@@ -346,8 +371,4 @@ async def _ends(loop: asyncio.AbstractEventLoop, pidfd: int, within_s: float) ->
 async def _end(loop: asyncio.AbstractEventLoop, pidfd: int, patience_s: float) -> None:
     """Wait for the end of a process, and help it in the end: two must never supervise."""
     while not await _ends(loop, pidfd, patience_s):
-        log.error("the predecessor does not end, and is killed")
-        try:
-            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
+        _kill(pidfd)

@@ -35,8 +35,9 @@ structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 held, stops, told = {}, 0, 0
 
 async def bequeath(memory):
-    global stops, told
+    global stops, told, last
     told += 1
+    last = memory
     memory.put('told', str(told).encode())
     for number, (key, (value, fds)) in enumerate(held.items()):
         if stops and number == len(held) // 2:
@@ -314,6 +315,41 @@ def test_a_confirmation_that_came_while_patience_ended_counts(kept: World) -> No
     until(lambda: time.monotonic() > began + 2.5)
     orphan.life.kill(signal.SIGCONT)
     assert heir.answer() == "inherited"
+    orphan.assert_inherited(heir)
+
+
+def test_what_is_said_until_the_end_is_taken_over_too(kept: World) -> None:
+    """A program was started in the moment in which the answer came: it must not be started again."""
+    orphan = Orphan(kept)
+    orphan.life.tell("(wait_for_successor(), last.put('late', b'', (0,)), last.drop('p0'), os._exit(0))")
+    until(orphan.path.exists)
+    orphan.keeper()
+    heir = orphan.heir()
+    assert heir("take_over()") == "inherited"
+    assert heir("'p0' in records, 'p1' in records, len(records['late'][1])") == (False, True, 1)
+
+
+def test_nonsense_after_the_end_changes_nothing(kept: World) -> None:
+    """The predecessor was told that we have everything, and so we have."""
+    orphan = Orphan(kept)
+    orphan.life.tell(
+        "(wait_for_successor(), last.put('exit:1', b''), last._channel.send(b'noise'), time.sleep(1000))"
+    )
+    until(orphan.path.exists)
+    orphan.keeper()
+    heir = orphan.heir()
+    assert heir("take_over(patience_s=0.5)") == "inherited"
+    orphan.assert_inherited(heir)
+
+
+def test_an_end_is_seen_though_a_child_has_the_connection(kept: World) -> None:
+    """One that was forked, and does not execute anything."""
+    orphan = Orphan(kept)
+    orphan.life.tell("(wait_for_successor(), os.fork() and os._exit(0), time.sleep(1000))")
+    until(orphan.path.exists)
+    orphan.keeper()
+    heir = orphan.heir()
+    assert heir("take_over(patience_s=3600)") == "inherited"
     orphan.assert_inherited(heir)
 
 
