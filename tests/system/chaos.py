@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 #: A watchdog that bites within seconds, and no long waits between the starts of who dies again and again.
 PACE = "beat=1 patience=1 grace=0.5 start=10 longest=0.2"
+#: As many events as are recorded with the keeper, at most.
+EVENTS_KEPT = 1100
 #: What the keeper may have more of at the end, of its own and shared memory: a few pages of its heap.
 KEEPER_MAY_GROW_BYTES = 300 << 10
 
@@ -181,10 +183,12 @@ class Chaos:
         self._until_steady()
         self._pids = {name: pid for name, pid in daemon.pids().items() if name in STEADY and pid is not None}
         self._begin_readers()
+        self._note_events()
         before = self._at_a_quiet_moment()
         self._begin_clients()
         self._disturb(time.monotonic() + seconds)
         self.mistakes += end_all(self._clients)
+        self._start_what_was_stopped()
         self._until_steady()
         self._look_at_status()
         after = self._at_a_quiet_moment()
@@ -205,7 +209,26 @@ class Chaos:
             return False
 
         self._not_steady: dict[str, str] = {}
-        until(steady, "everybody to run")
+        try:
+            until(steady, "everybody to run")
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {self._not_steady}") from error
+
+    def _start_what_was_stopped(self) -> None:
+        """Nobody knows of the last start of a client whether it was read."""
+
+        def started() -> bool:
+            with contextlib.suppress(Unreachable), self.daemon.client() as client:
+                return bool(client.call("start", programs=list(OPERATED)))
+            return False
+
+        until(started, "the last starts to be answered")
+
+    def _note_events(self) -> None:
+        """Have so many events that the keeper, which has the last ones, does not get more of them later."""
+        with self.daemon.client() as client:
+            for _ in range(EVENTS_KEPT):
+                client.call("signal", programs=["rests@0"], signal="CONT")
 
     # What is done to it
 
@@ -415,7 +438,7 @@ class Chaos:
 
     def _look_at_evidence(self) -> None:
         """Compare what the programs have noted with what procd has written and told."""
-        starts = sum((operator.starts for operator in self._operators), Counter(OPERATED * 2))
+        starts = sum((operator.starts for operator in self._operators), Counter(OPERATED * 3))
         logs = self.daemon.directory / "log"
         for name in NAMES:
             lives = accounts.lives_of(self._evidence, name)
