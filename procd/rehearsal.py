@@ -109,8 +109,7 @@ async def ask(path: str, records: Mapping[str, bytes], environ: Mapping[str, str
     rehearsal = _Rehearsal(loop.create_future())
     file = os.memfd_create("procd-records", os.MFD_CLOEXEC)
     try:
-        with open(file, "wb", closefd=False) as content:
-            content.write(msgpack.packb(dict(records)))
+        os.write(file, msgpack.packb(dict(records)))
         argv = [*start.command(VERB), f"--config={path}"]
         Process(loop, argv[0], argv, environ, "/", rehearsal, child_fds={0: NULL, 1: "r", 2: "r", 3: file})
     except (OSError, SpawnError) as error:

@@ -38,7 +38,7 @@ def become_keeper(path: str | None) -> NoReturn:
     if path is not None:
         supervisor.append(f"--config={path}")
     argv = launch.command(
-        {"supervisor": supervisor},
+        {"supervisor": supervisor, "logger": command(LOG)},
         **{name: float(value) for name, value in seconds.items()},
     )
     # Before it has handlers it would die of one.

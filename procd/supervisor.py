@@ -31,6 +31,7 @@ from procd.errors import ConfigurationError, Failed, Problem, ShuttingDown, Wron
 from procd.keeper.bequest import SOCKET_NAME, Bequest
 from procd.keeper.messages import KEEPER_KEY, UPGRADE_KEY, fields
 from procd.output.logs import Logs
+from procd.output.remembered import PREFIX as LOGS
 from procd.process import Limit, Reaper
 from procd.process.limits import hold_descriptors
 from procd.quantities import signal_name
@@ -39,7 +40,7 @@ from procd.runtime.event_log import KEPT, EventLog
 from procd.runtime.journal import actor_to_wire
 from procd.runtime.keeping import packed, unpacked
 from procd.runtime.life import Surroundings
-from procd.runtime.logger import starter
+from procd.runtime.logger import LOGGER_KEY, KeptLogger, starter
 from procd.runtime.present_memory import PresentMemory
 from procd.systemd import Notifier
 
@@ -89,6 +90,7 @@ class Supervisor:
         self._bequest: Bequest | None = None
         self._upgrading = False
         self._departure: asyncio.Task[None]
+        self._logger: KeptLogger
         self.access = Access(configuration.daemon.allow)
         self._control = ControlServer(self)
         self._stopped: asyncio.Event
@@ -127,7 +129,9 @@ class Supervisor:
         os.umask(0o022)
         Reaper.become_subreaper()
         reaper = Reaper(loop)
-        logs = Logs(loop, starter(loop, reaper, self._environ))
+        self._logger = logger = KeptLogger(loop, memory, starter(loop, reaper, self._environ))
+        self._keeper.on_record = self._on_record
+        logs = Logs(loop, logger.start, memory)
         around = Surroundings(loop, reaper, logs, dict(self._environ), self._limits, memory)
         machine = Machine(random.random, daemon.max_concurrent_starts)
         self.runtime = runtime = Runtime(around, machine)
@@ -135,14 +139,14 @@ class Supervisor:
         events = EventLog(loop, logs, runtime.journal, f"{daemon.state_dir}/{EVENT_LOG}", memory)
         runtime.keeping.beside = events.keep
         try:
+            logger.adopt(recalled)
+            logs.adopt(recalled.of(LOGS))
             kept = recalled.of(KEPT)
             await events.begin(lambda: asyncio.sleep(0), kept, version=__version__, pid=os.getpid())
             self._open_sockets()
             await runtime.adopt(recalled, self._beginning.in_force.programs)
             self._listen(loop)
             self._catch_signals(loop)
-            self._keeper.on_exit = runtime.kept_exit
-            self._keeper.on_record = self._on_record
             runtime.on_change = self._on_change
             logs.begin()
             programs = len(self._configuration.programs)
@@ -150,12 +154,7 @@ class Supervisor:
             self._begin()
             recalled.close()
             faults.at("adopt.done")
-            self._keeper.on_lost = self._on_lost
-            self._keeper.up()
-            if self._keeper.lost:
-                self._on_lost()
-            self._systemd.ready(self._summary())
-            runtime.on_change()
+            self._be_up()
             await self._stopped.wait()
         finally:
             events.close()
@@ -165,10 +164,24 @@ class Supervisor:
             self._control.close()
             runtime.close()
             logs.release()
+            logger.close()
             reaper.close()
         log.info("procd has ended")
 
+    def _be_up(self) -> None:
+        """Tell the keeper that we can be told anything, and systemd that we are ready."""
+        keeper = self._keeper
+        keeper.on_exit = self.runtime.kept_exit
+        keeper.on_lost = self._on_lost
+        keeper.up()
+        if keeper.lost:
+            self._on_lost()
+        self._systemd.ready(self._summary())
+        self._on_change()
+
     def _on_record(self, record: Record) -> None:
+        if record.key == LOGGER_KEY:
+            self._logger.told(record)
         record.close()
 
     # The keeper's death
@@ -202,7 +215,8 @@ class Supervisor:
         memory.put(READ_AGAIN, b"")
         self._control.keep()
         self.runtime.bequeath()
-        # logs
+        self.runtime.around.logs.bequeath()
+        self._logger.keep()
         await memory.settle()
 
     def _leave(self, _: object) -> None:
@@ -386,7 +400,6 @@ class Supervisor:
         self._memory.put(READ_AGAIN, b"")
         self.runtime.keeping.flush()
         await self._memory.settle()
-        # logger
         os._exit(0)
 
     def shutdown(self, actor: Actor | None, why: str = "shutdown requested") -> None:

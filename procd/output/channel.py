@@ -36,7 +36,9 @@ _SHORTAGES = frozenset({errno.ETOOMANYREFS, errno.ENOBUFS, errno.ENOMEM})
 
 
 class Child(Protocol):
-    """A logger process."""
+    """A logger process.  One that `stays` goes on when it has closed everything: it is another's child."""
+
+    stays: bool
 
     @property
     def pid(self) -> int:
@@ -173,6 +175,12 @@ class Channel:
                     self._child.kill()
                 return
             self._speaker.hear(received[0])
+
+    def closed(self) -> None:
+        """The logger has closed everything, and says nothing more."""
+        self.is_last = True
+        if self._child is not None and self._child.stays:
+            self._ended("has closed everything")
 
     def _ended(self, how: str) -> None:
         """The logger was reaped: hear what it has said, and start another."""

@@ -24,15 +24,17 @@ from procd.output.channel import Channel, Parcel
 from procd.output.logger.pipe import unread_bytes
 from procd.output.notes import Notes
 from procd.output.questions import Questions
+from procd.output.remembered import Remembered, read
 from procd.output.slot import HeldPipe, settings
 from procd.output.slots import Slots
 from procd.output.streams import STREAMS, StreamKey
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from procd.config.spec import LogSpec
     from procd.output.channel import Starter
+    from procd.output.remembered import Left, Remembers
     from procd.output.slot import Slot
 
 log = structlog.get_logger()
@@ -61,11 +63,15 @@ class Watcher(NamedTuple):
 class Logs:
     """The logs of all programs, by stream.
 
-    `start` starts a logger; `notes` is told what is worth an event.
+    `start` starts a logger; `notes` is told what is worth an event; what outlives us is in `memory`, if there
+    is one.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, start: Starter) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, start: Starter, memory: Remembers | None = None
+    ) -> None:
         self._loop = loop
+        self._remembered = Remembered(memory)
         self._board = Board.make()
         self._stash = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._slots = Slots(self._board)
@@ -97,7 +103,54 @@ class Logs:
 
     def begin(self) -> None:
         """Start the logger."""
+        self._remembered.board(self._board.fd, *self._stash)
         self._channel.open()
+
+    def adopt(self, records: Mapping[str, Left]) -> None:
+        """Go on with the logs of an earlier daemon; before `begin`.
+
+        `records` are those of `remembered`, by what follows its prefix; their descriptors are taken over.
+        Raises ValueError for what is none of them.
+        """
+        left = read(records)
+        if left.board is None:
+            return
+        self._board.close()
+        for fd in self._stash:
+            os.close(fd)
+        board, *stash = left.board
+        self._board = Board(board)
+        self._stash = stash[0], stash[1]
+        self._slots = Slots(self._board)
+        self._questions = Questions(self._slots.__contains__, self._channel.flush)
+        self._verbs[messages.SYNCED] = partial(self._questions.answered, answer=True)
+        self._verbs[messages.ROTATED] = self._questions.answered
+        for slot in left.slots:
+            self._slots.adopt(slot)
+            self._last_pipe = max(self._last_pipe, *(pipe.number for pipe in slot.pipes), 0)
+            self._remembered.inherited(slot)
+            if slot.forgotten:
+                self._leave(slot, _nothing)
+
+    def bequeath(self) -> None:
+        """Record everything again: the memory is another one, which has nothing."""
+        self._remembered.forget()
+        self._remembered.board(self._board.fd, *self._stash)
+        for slot in self._slots:
+            self._remembered.slot(slot)
+
+    def has_pipe(self, key: StreamKey, fd: int) -> bool:
+        """Whether the pipe of a read end is one of a stream already."""
+        slot = self._slots.get(key)
+        found = os.fstat(fd)
+        return slot is not None and any(os.path.samestat(os.fstat(pipe.fd), found) for pipe in slot.pipes)
+
+    def ask_begun(self, key: StreamKey, pid: int, begun: Callable[[int], None]) -> None:
+        """Have it called where the output of a process begins that was adopted, as `attach` does."""
+        slot = self._slots.get(key)
+        for pipe in slot.pipes if slot is not None else ():
+            if pipe.pid == pid:
+                pipe.begun = begun
 
     @property
     def pid(self) -> int | None:
@@ -216,9 +269,12 @@ class Logs:
         if slot is None:
             tell()
             return
+        self._leave(slot, tell)
+        self._tell(slot)
+
+    def _leave(self, slot: Slot, tell: Callable[[], None]) -> None:
         latest = self._loop.call_later(LAST_WORDS_S, tell)
         self._leaving[slot] = (tell, latest, self._board.dropped(slot.number))
-        self._tell(slot)
 
     # What can be asked
 
@@ -330,6 +386,7 @@ class Logs:
     # What the logger is told
 
     def _tell(self, slot: Slot) -> None:
+        self._remembered.slot(slot)
         self._slots.mark(slot)
         self._channel.flush()
 
@@ -398,6 +455,7 @@ class Logs:
         if found is not None:
             slot, pipe = found
             slot.end(pipe)
+            self._remembered.slot(slot)
 
     def _hear_trouble(self, number: int, reason: str) -> None:
         slot = self._slots.numbered(number)
@@ -411,6 +469,7 @@ class Logs:
 
     def _hear_forgotten(self, number: int) -> None:
         slot = self._slots.free(number)
+        self._remembered.drop(slot)
         tell, timer, dropped = self._leaving.pop(slot)
         timer.cancel()
         tell()
@@ -419,7 +478,7 @@ class Logs:
             self.notes.loss(slot, lost, "its log could not be written when it was closed")
 
     def _hear_closed(self) -> None:
-        self._channel.is_last = True
+        self._channel.closed()
 
     def gone(self, reason: str) -> None:
         """The logger has died; another takes its place."""

@@ -27,6 +27,18 @@ class Slots:
         self._free: list[int] = []
         self._behind: dict[Slot, None] = {}
 
+    def __iter__(self) -> Iterator[Slot]:
+        return iter(self._by_number.values())
+
+    def adopt(self, slot: Slot) -> None:
+        """Take a slot of an earlier daemon in; the numbers that it left out are free."""
+        for number in range(len(self._by_number) + len(self._free) + 1, slot.number):
+            self._free.append(number)
+        self._by_number[slot.number] = slot
+        if not slot.forgotten:
+            self._by_key[slot.key] = slot
+        self._behind[slot] = None
+
     def get(self, key: StreamKey) -> Slot | None:
         """The log of a stream."""
         return self._by_key.get(key)

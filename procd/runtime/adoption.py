@@ -61,8 +61,8 @@ class Adoption:
     ) -> None:
         self._runtime = runtime
         self._keeper = os.getppid()
-        self._exits = {(kept.pid, kept.started_ticks): kept for kept in recalled.exits}
-        self._exits_of_pid = {kept.pid: kept for kept in self._exits.values()}
+        self._recalled = recalled
+        self._read_exits()
         whole = recalled.take("machine")
         self._whole: CoreRecord = _core(whole) if whole is not None else {}
         self._programs = {name: _core(record) for name, record in recalled.of("program").items()}
@@ -78,6 +78,11 @@ class Adoption:
         self._hooks = {name: unpacked(each.value, HookRecord) for name, each in recalled.of("hook").items()}
         #: Lives that nobody knew of but their intent, with the descriptors of that.
         self._found: dict[str, Record] = {}
+
+    def _read_exits(self) -> None:
+        """What the keeper has told of until now."""
+        self._exits = {(kept.pid, kept.started_ticks): kept for kept in self._recalled.exits}
+        self._exits_of_pid = {kept.pid: kept for kept in self._exits.values()}
 
     def _read_specs(
         self, records: Mapping[str, Record], file: Mapping[str, ProgramSpec]
@@ -107,6 +112,7 @@ class Adoption:
         if not open_intents:
             return
         await self._all_executed()
+        self._read_exits()
         carriers = Snapshot.take().carriers({intent.cookie for intent in open_intents.values()})
         for name, intent in open_intents.items():
             record = self._intents[name]
@@ -246,13 +252,15 @@ class Adoption:
             return {kind: each.fds[0] for kind, each in records.items() if each.fds}
         # Nobody has read its output yet; what was attached already is the same pipe.
         ends = dict(zip(unpacked(found.value, Intent).ends, found.fds, strict=False))
-        logs = self._runtime.around.logs
+        logs, spec = self._runtime.around.logs, self._specs[name]
         for stream in [each for each in ends if each not in {IN, READY}]:
             fd = ends.pop(stream)
             key = StreamKey(name, stream)
-            if logs.has_pipe(key, fd):
+            kept = spec.stdout_log if stream == "stdout" else spec.stderr_log
+            if kept is None or logs.has_pipe(key, fd):
                 os.close(fd)
             else:
+                logs.open(key, kept, spec.program, spec.instance)
                 logs.attach(key, fd, record.pid)
         return ends
 

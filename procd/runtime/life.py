@@ -16,7 +16,7 @@ from procd.config.spec import CheckKind, Output, Scheduling
 from procd.config.spec import Input as InputKind
 from procd.errors import ProcessExitedAlready, SpawnError
 from procd.output import journald
-from procd.output.streams import StreamKey
+from procd.output.streams import STREAMS, StreamKey
 from procd.process import NULL, AdoptedProcess, Limit, Process, ProcessProtocol, Settings, Terminal
 from procd.process.tree import COOKIE_VARIABLE, start_time
 from procd.runtime.cgroups import Cgroups
@@ -283,6 +283,11 @@ class Life(ProcessProtocol):
         if self.console is not None:
             self.console.open(process, _output_of(self, spec, around))
         self._take_input(process, typed=bool(wiring))
+        if reads_log(spec):
+            for stream in STREAMS:
+                if stream not in self.log_starts:
+                    key = StreamKey(self.name, stream)
+                    around.logs.ask_begun(key, self.pid, partial(self.log_begun, stream))
 
     def record(self) -> LifeRecord:
         """What is to be known of it."""
@@ -365,8 +370,8 @@ class Life(ProcessProtocol):
 def _output_of(life: Life, spec: ProgramSpec, around: Surroundings) -> int:
     """A new pipe into the log of what a terminal shows: its write end."""
     key = StreamKey(spec.name, "stdout")
-    if not around.logs.keeps(key):
-        return os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+    if not around.logs.keeps(key) and spec.stdout_log is not None:
+        around.logs.open(key, spec.stdout_log, spec.program, spec.instance)
     read_end, write_end = os.pipe2(os.O_CLOEXEC)
     os.set_blocking(read_end, False)
     around.logs.attach(key, read_end, life.pid)

@@ -1,13 +1,15 @@
-"""The logger process: how it is started.
+"""The logger process: how it comes by its channel.
 
-Owns what it is given: the channel as descriptor 3, our own output, and under root only the rights that it
-needs.  It is our child like any other, so its death is told by our reaper; it is no program, and belongs to
-none.
+The keeper has started it, and starts it again; we give it a channel, through the keeper.  Where there is no
+keeper any more it is started here, as our child: with the channel as descriptor 3, our own output, and under
+root only the rights that it needs.  It is no program, and belongs to none.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import site
 import sys
 from pathlib import Path
@@ -15,6 +17,8 @@ from typing import TYPE_CHECKING
 
 import procd
 from procd.config import capabilities
+from procd.keeper.messages import CHILD_PREFIX, fields
+from procd.output.logger.service import CHANNEL
 from procd.process import NULL, Process, ProcessProtocol, Settings
 
 if TYPE_CHECKING:
@@ -22,9 +26,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from procd.core import Exit
-    from procd.output.channel import Starter
+    from procd.keeper.line import Record
+    from procd.output.channel import Child, Starter
     from procd.process import ChildFd, Reaper
+    from procd.runtime.present_memory import PresentMemory
+    from procd.runtime.recalled import Recalled
 
+_NAME = "logger"
+#: What the keeper tells of it, and the record of one that an earlier keeper has started.
+LOGGER_KEY = CHILD_PREFIX.decode() + _NAME
+_EARLIER = "earlier logger"
 _COMMAND = (sys.executable, "-P", "-m", "procd.output.logger")
 _CHANNEL_FD = 3
 
@@ -36,6 +47,7 @@ class _Logger(ProcessProtocol):
     """A logger that runs."""
 
     __slots__ = ("_on_end",)
+    stays = False
 
     def __init__(self, on_end: Callable[[str], None]) -> None:
         self._on_end = on_end
@@ -52,6 +64,108 @@ class _Logger(ProcessProtocol):
     def process_exited(self, exit: Exit) -> None:  # noqa: A002 - the field's word
         """It was reaped."""
         self._on_end(str(exit))
+
+
+class KeptLogger:
+    """The keeper's logger, as `output.channel` starts one; `fallback` starts one of ours.
+
+    At most one logger writes: one that an earlier keeper has started has to be dead before another is told
+    anything.
+    """
+
+    stays = True
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, memory: PresentMemory, fallback: Starter) -> None:
+        self._loop = loop
+        self._memory = memory
+        self._fallback = fallback
+        self._pid = 0
+        self._pidfd = -1
+        self._on_end: Callable[[str], None] | None = None
+        #: A logger of an earlier keeper that still lives, and the channel that waits for its end.
+        self._earlier = -1
+        self._waiting = -1
+
+    def adopt(self, recalled: Recalled) -> None:
+        """Learn of the logger that there is, and of one that there was."""
+        record = recalled.take(LOGGER_KEY)
+        if record is not None:
+            self.told(record)
+        earlier = recalled.take(_EARLIER)
+        if earlier is not None:
+            self._memory.drop(_EARLIER)
+            self._earlier = earlier.fds[0]
+            self._loop.add_reader(self._earlier, self._earlier_ended)
+
+    def keep(self) -> None:
+        """Leave who we are told of to a supervisor of another keeper."""
+        if self._pidfd >= 0:
+            self._memory.put(_EARLIER, b"", (self._pidfd,))
+
+    def told(self, record: Record) -> None:
+        """Hear from the keeper that it has started a logger."""
+        about = fields(record.value)
+        self._forget()
+        another, self._pid = bool(self._pid), int(about["pid"])
+        # If it is dead already, the next is on its way.
+        with contextlib.suppress(ProcessLookupError):
+            self._pidfd = os.pidfd_open(self._pid)
+            self._loop.add_reader(self._pidfd, self._ended)
+        if another:
+            self._tell_end(about["last_end"])
+
+    def start(self, channel: int, on_end: Callable[[str], None]) -> Child:
+        """Give the logger a channel, in place of one that it has."""
+        if self._memory.lost and self._pidfd < 0:
+            return self._fallback(channel, on_end)
+        self._on_end = on_end
+        if self._earlier >= 0:
+            self._waiting = os.dup(channel)
+        else:
+            self._memory.give(_NAME, CHANNEL, b"", (channel,))
+        return self
+
+    @property
+    def pid(self) -> int:
+        """Its PID; 0 if none is known."""
+        return self._pid
+
+    def kill(self) -> None:
+        """End it at once."""
+        if self._pidfd >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+
+    def _ended(self) -> None:
+        """It is dead: the keeper starts another, if there is one."""
+        self._forget()
+        if self._memory.lost:
+            self._tell_end("ended, and there is no keeper")
+
+    def _tell_end(self, how: str) -> None:
+        on_end, self._on_end = self._on_end, None
+        if on_end is not None:
+            on_end(how)
+
+    def _earlier_ended(self) -> None:
+        self._loop.remove_reader(self._earlier)
+        os.close(self._earlier)
+        self._earlier = -1
+        if self._waiting >= 0:
+            self._memory.give(_NAME, CHANNEL, b"", (self._waiting,))
+            os.close(self._waiting)
+            self._waiting = -1
+
+    def _forget(self) -> None:
+        if self._pidfd >= 0:
+            self._loop.remove_reader(self._pidfd)
+            os.close(self._pidfd)
+            self._pidfd = -1
+
+    def close(self) -> None:
+        """Watch it no longer."""
+        self._forget()
+        self._on_end = None
 
 
 def starter(loop: asyncio.AbstractEventLoop, reaper: Reaper, environ: Mapping[str, str]) -> Starter:

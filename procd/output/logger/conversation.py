@@ -32,10 +32,12 @@ SLOTS_A_MESSAGE = 4096
 class Conversation:
     """The logs, and the channel through which the daemon speaks of them."""
 
-    def __init__(self, channel: socket.socket) -> None:
+    def __init__(self, channel: socket.socket, loop: Loop | None = None) -> None:
         self._channel = channel
         self._queue: deque[list[Any]] = deque()
-        self._loop = Loop()
+        self._loop = loop or Loop()
+        #: When the daemon is gone it is over, whoever still writes.
+        self._ends_with_channel = False
         self._pace = Pace(self._loop)
         self._loop.between = self._between
         self._logs: dict[int, Log] = {}
@@ -64,14 +66,26 @@ class Conversation:
 
     def run(self) -> None:
         """Serve until it is over."""
-        self._loop.watch(self._channel.fileno(), READABLE, self._listen)
+        self.begin()
         self._loop.run()
+
+    def begin(self) -> None:
+        """Serve as the loop runs, which is over when this is."""
+        self._loop.watch(self._channel.fileno(), READABLE, self._listen)
+
+    def end_with_channel(self) -> None:
+        """Be over as soon as the daemon is gone."""
+        self._ends_with_channel = True
+
+    def abandon(self) -> None:
+        """Leave it as it is, for another that is told everything."""
+        self._world.compression.close()
 
     def _between(self) -> bool:
         busy = self._pace.look()
         if self._world.grown:
             self._tell_growth()
-        if self._alone and not any(log.pipes for log in self._logs.values()):
+        if self._alone and (self._ends_with_channel or not any(log.pipes for log in self._logs.values())):
             self._loop.over = True
         return busy
 
