@@ -142,6 +142,7 @@ class Bequest:
                 await asyncio.wait([answer])
         except TimeoutError:
             # From now on it cannot tell us any more that it has everything; perhaps it already has.
+            memory.on_lost = lambda: answered("it has taken too long")
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
             memory.read()

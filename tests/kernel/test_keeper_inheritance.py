@@ -302,20 +302,47 @@ def test_a_successor_that_stands_still_is_not_waited_for(kept: World) -> None:
 
 def test_a_confirmation_that_came_while_patience_ended_counts(kept: World) -> None:
     """Either both sides hold that all is handed over, or neither does."""
-    orphan = Orphan(kept, patience_s=2.0)
-    # It stops when it has asked, and when it goes on its patience is over and the answer is there.
-    orphan.life("real = Memory.sync")
-    orphan.life("Memory.sync = lambda *given: (real(*given), os.kill(os.getpid(), signal.SIGSTOP))")
+    orphan = Orphan(kept, patience_s=0.5)
+    # It has no eyes for what is there when its patience is over.
+    orphan.life("Memory._readable = lambda _: None")
     orphan.wait()
     orphan.keeper()
     heir = orphan.heir()
-    heir.tell("take_over()")
-    until(lambda: kept.processes().get(orphan.life.pid) == "T")
-    began = time.monotonic()
-    until(lambda: time.monotonic() > began + 2.5)
-    orphan.life.kill(signal.SIGCONT)
-    assert heir.answer() == "inherited"
+    assert heir("take_over()") == "inherited"
     orphan.assert_inherited(heir)
+
+
+def test_a_confirmation_that_comes_too_late_does_not_count(kept: World) -> None:
+    """The same, the other way round."""
+    orphan = Orphan(kept, patience_s=0.5)
+    orphan.wait()
+    orphan.keeper()
+    heir = orphan.heir()
+    heir("real = inheritance._Inheritance._on_synced")
+    heir("stop = lambda: os.kill(os.getpid(), signal.SIGSTOP)")
+    heir("inheritance._Inheritance._on_synced = lambda *given: (stop(), real(*given))")
+    heir.tell("take_over(patience_s=0.2)")
+    kept.until_said("NotTakenError: it has taken too long")
+    heir.kill(signal.SIGCONT)
+    assert heir.answer() == "failed"
+    assert heir("recall()") == ["keeper"]
+    assert orphan.lives()
+
+
+def test_a_predecessor_that_dies_before_it_comes_again_has_left_what_came(kept: World) -> None:
+    """The first successor died with everything, and the predecessor before the second could ask."""
+    orphan = Orphan(kept)
+    orphan.wait()
+    orphan.keeper()
+    heir = orphan.heir()
+    heir("inheritance._Inheritance._on_synced = lambda *_: os.kill(os.getpid(), 9)")
+    heir.tell("take_over()")
+    second = orphan.heir()
+    second("real = inheritance.claim")
+    kill = f"os.kill({orphan.life.pid}, 9)"
+    second(f"inheritance.claim = lambda path: (real(path), {kill}, time.sleep(0.2))[0]")
+    assert second("take_over()") == "resumed"
+    orphan.assert_inherited(second, told=1)
 
 
 def test_what_is_said_until_the_end_is_taken_over_too(kept: World) -> None:
