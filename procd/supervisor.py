@@ -190,6 +190,7 @@ class Supervisor:
         """Go on, and wait for a supervisor of another keeper, which takes over."""
         log.error("keeper is gone: nobody would go on if this process ended", pid=os.getpid())
         self.runtime.journal.note("keeper lost", None, pid=os.getpid())
+        self.runtime.around.cgroups.withdraw()
         self._wait_for_successor()
         if not self._systemd.listens:
             # Nobody else would start another.

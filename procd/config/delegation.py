@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 _MARKS = ("trusted.delegate", "user.delegate")
+#: Where procd itself is below what is its own, once it hands controllers down (runtime/cgroups.py).
+OWN = "procd.self"
 
 
 class Delegation(NamedTuple):
@@ -19,32 +21,44 @@ class Delegation(NamedTuple):
 
     directory: str
     controllers: frozenset[str]
+    #: systemd made it for procd: whoever is in it belongs to procd.
+    alone: bool = False
 
 
 def find() -> Delegation | None:
     """Look for a delegated cgroup v2; None where there is none."""
-    directory = _own_directory()
-    if directory is None or not os.access(f"{directory}/cgroup.procs", os.W_OK):
+    path = _own_path()
+    if path is None:
         return None
-    controllers = Path(directory, "cgroup.controllers").read_text(encoding="ascii").split()
-    return Delegation(directory, frozenset(controllers))
+    for mount in _mounts():
+        directory = f"{mount}{path}".rstrip("/")
+        # Something else may be mounted over it, or it may show another part of the hierarchy.
+        if os.access(f"{directory}/cgroup.procs", os.W_OK):
+            alone = _is_marked(directory)
+            if not alone and path != "/":
+                return None
+            controllers = Path(directory, "cgroup.controllers").read_text(encoding="ascii").split()
+            return Delegation(directory, frozenset(controllers), alone)
+    return None
 
 
-def _own_directory() -> str | None:
+def _own_path() -> str | None:
+    """Where we were put, below the root of what we see."""
     try:
-        path = next(
-            line[3:] for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::")
-        )
-        mount = next(
-            fields[4]
-            for line in Path("/proc/self/mountinfo").read_text().splitlines()
-            for fields in [line.split()]
-            if fields[fields.index("-") + 1] == "cgroup2"
-        )
-    except (OSError, StopIteration):
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
         return None
-    directory = f"{mount}{path}".rstrip("/")
-    return directory if path == "/" or _is_marked(directory) else None
+    path = next((line[3:] for line in lines if line.startswith("0::")), None)
+    return path if path is None else path.removesuffix(f"/{OWN}") or "/"
+
+
+def _mounts() -> list[str]:
+    try:
+        lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    except OSError:
+        return []
+    mounts = [line.split() for line in lines]
+    return [fields[4] for fields in mounts if fields[fields.index("-") + 1] == "cgroup2"]
 
 
 def _is_marked(directory: str) -> bool:

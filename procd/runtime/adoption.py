@@ -22,7 +22,7 @@ from procd import faults
 from procd.config import snapshot
 from procd.config.spec import ProgramSpec
 from procd.core import Exit, HookEnded, RunHook, Spawn, SpawnSucceeded
-from procd.errors import UnreadableRecord
+from procd.errors import SpawnError, UnreadableRecord
 from procd.output.streams import StreamKey
 from procd.process import AdoptedProcess, Snapshot
 from procd.process.tree import direct_children, look, start_time
@@ -33,6 +33,7 @@ from procd.runtime.wards import outcome_of_kept
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from procd.config.spec import CgroupLimits
     from procd.core import Hook
     from procd.core.memory import Record as CoreRecord
     from procd.keeper.line import Record
@@ -229,6 +230,8 @@ class Adoption:
             pidfd = -1
         elif pidfd < 0:
             pidfd = _open(record)
+        if pidfd >= 0 and program.spec.cgroup is not None:
+            self._limit(name, program.spec.cgroup)
         life = runtime.make_life(name, record.cookie)
         life.adopt(record, program.spec, runtime.around, pidfd, ends)
         runtime.lives[name] = life
@@ -243,6 +246,13 @@ class Adoption:
             runtime.wards.watch(process, pidfd, record.start, keepers=self._is_keepers(record.pid))
             return self._heir_of(life, record)
         return partial(self._end, life, record, self._outcome(name, record))
+
+    def _limit(self, name: str, limits: CgroupLimits) -> None:
+        """See to it that limits hold: they may have been withdrawn (`Cgroups.withdraw`)."""
+        try:
+            self._runtime.around.cgroups.enter(name, limits)
+        except SpawnError as error:
+            log.error("limits of a program do not hold", program=name, reason=str(error))  # noqa: TRY400
 
     def _descriptors_of(self, name: str, record: LifeRecord) -> dict[str, int]:
         """Our ends of the pipes of a life."""

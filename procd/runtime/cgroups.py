@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from procd.config import delegation
+from procd.config.delegation import OWN
 from procd.errors import SpawnError
 from procd.process.tree import Snapshot
 
@@ -19,10 +20,11 @@ if TYPE_CHECKING:
     from procd.config.delegation import Delegation
     from procd.config.spec import CgroupLimits
 
-#: Where procd itself is, and above the programs; the names of programs end in another way.
-OWN, PROGRAMS, SUFFIX = "procd.self", "procd.programs", ".program"
+#: Above the programs; their names end in another way.
+PROGRAMS, SUFFIX = "procd.programs", ".program"
 #: The time over which a share of CPUs is measured (cpu.max): the kernel's default.
 CPU_PERIOD_US = 100_000
+_CONTROLLERS = frozenset({"cpu", "memory", "pids"})
 
 
 class Cgroups:
@@ -48,6 +50,20 @@ class Cgroups:
             raise SpawnError("cgroup", error.errno or 0, error.filename or name) from error
         return directory
 
+    def withdraw(self) -> None:
+        """Hand no controllers down, so that procd can be started again in what is its own.
+
+        systemd before 254 puts the first process of a unit where that is not allowed then (cgroups(7)).
+        Whoever comes enters again (`enter`), and limits hold from then on.
+        """
+        if self._ours is None or not self._is_prepared:
+            return
+        self._is_prepared = False
+        names = " ".join(f"-{name}" for name in sorted(self._ours.controllers & _CONTROLLERS))
+        for place in (f"{self._ours.directory}/{PROGRAMS}", self._ours.directory) if names else ():
+            with contextlib.suppress(OSError):
+                _write(f"{place}/cgroup.subtree_control", names)
+
     def leave(self, name: str) -> None:
         """Remove the cgroup of a program that is empty; one that is not stays."""
         if self._ours is not None:
@@ -56,6 +72,7 @@ class Cgroups:
 
     def path(self, name: str, limits: CgroupLimits | None) -> str | None:
         """Say where the processes of a program are; None for one without a cgroup of its own."""
+        self._ours = self._ours or (None if limits is None else delegation.find())
         if limits is None or self._ours is None:
             return None
         return f"{self._ours.directory}/{PROGRAMS}/{name}{SUFFIX}"
@@ -69,8 +86,8 @@ class Cgroups:
             for part in (OWN, PROGRAMS):
                 with contextlib.suppress(FileExistsError):
                     Path(base, part).mkdir()
-            self._move_ours(base)
-            wanted = " ".join(f"+{name}" for name in sorted(self._ours.controllers & {"cpu", "memory", "pids"}))
+            self._move_ours(base, alone=self._ours.alone)
+            wanted = " ".join(f"+{name}" for name in sorted(self._ours.controllers & _CONTROLLERS))
             if wanted:
                 for place in (base, f"{base}/{PROGRAMS}"):
                     _write(f"{place}/cgroup.subtree_control", wanted)
@@ -78,16 +95,15 @@ class Cgroups:
         return f"{base}/{PROGRAMS}"
 
     @staticmethod
-    def _move_ours(base: str) -> None:
-        """Leave nothing of ours where controllers are handed down: not us, and not what we have started."""
-        there = set(Path(f"{base}/cgroup.procs").read_text().split())
-        _write(f"{base}/{OWN}/cgroup.procs", str(os.getpid()))
-        for member in Snapshot.take().descendants(os.getpid()):
-            if str(member.pid) in there:
-                try:
-                    _write(f"{base}/{OWN}/cgroup.procs", str(member.pid))
-                except ProcessLookupError:
-                    continue
+    def _move_ours(base: str, *, alone: bool) -> None:
+        """Leave nothing of ours where controllers are handed down: not us, the keeper, or what was started."""
+        there = {int(line) for line in Path(f"{base}/cgroup.procs").read_text().split()}
+        if not alone:
+            family = {member.pid for member in Snapshot.take().descendants(os.getppid())}
+            there &= family | {os.getpid(), os.getppid()}
+        for pid in {os.getpid(), *there}:
+            with contextlib.suppress(ProcessLookupError):
+                _write(f"{base}/{OWN}/cgroup.procs", str(pid))
 
 
 def settings(limits: CgroupLimits) -> dict[str, str]:

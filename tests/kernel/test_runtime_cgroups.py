@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from procd.config.delegation import Delegation
+from procd.config.delegation import OWN, Delegation
 from procd.config.spec import CgroupLimits
 from procd.core import State, Stop
 from procd.process.tree import cgroup_processes
-from procd.runtime.cgroups import OWN, PROGRAMS, Cgroups, settings
+from procd.runtime.cgroups import PROGRAMS, Cgroups, settings
 from procd.runtime.record import record
 from tests.kernel.children import in_loop, until
 from tests.world import TEST, World

@@ -21,6 +21,8 @@ WEB = StreamKey("web", "stdout")
 class FakeLogger:
     """One that was started: it hears when the test says so, and has what it was given."""
 
+    stays = False
+
     def __init__(self, pid: int, channel: int, on_end: Callable[[str], None]) -> None:
         self.pid = pid
         self.killed = False
