@@ -139,7 +139,11 @@ class Runtime:
     def decided(self, actions: Iterable[Action]) -> None:
         """Carry actions out, soon, and record what has changed."""
         self.keeping.changed(self.machine.changed)
-        self._actions.extend(actions)
+        for action in actions:
+            if isinstance(action, Publish):
+                # Recorded together with what was decided: whoever goes on from that does not tell it again.
+                self.journal.transition(action.transition)
+            self._actions.append(action)
 
     def follow(self, spec: ProgramSpec) -> None:
         """Do beside the machine what a spec says that has come into force."""
@@ -253,7 +257,6 @@ class Runtime:
                 self._await_empty(action.name)
             case Publish():
                 _log_transition(action.transition, self.machine)
-                self.journal.transition(action.transition)
                 if action.transition.new is State.STOPPING:
                     self.checking.end(action.transition.name)
                 self.watches.publish(action.transition)
