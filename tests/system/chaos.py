@@ -34,6 +34,7 @@ from tests.system.chaos_clients import (
     Somebody,
     Watcher,
     end_all,
+    resting,
     start_of,
 )
 from tests.system.daemon import HEAD, PROGRAMS, Daemon, alive, marked, until
@@ -46,7 +47,7 @@ PACE = "beat=1 patience=1 grace=0.5 start=10 longest=0.2"
 #: As many events as are recorded with the keeper, at most.
 EVENTS_KEPT = 1100
 #: What the keeper may have more of at the end, of its own and shared memory: a few pages of its heap.
-KEEPER_MAY_GROW_BYTES = 300 << 10
+KEEPER_MAY_GROW_BYTES = 400 << 10
 
 #: Instances of each program.  Those of `OPERATED` are started and stopped by clients, `dies` die by themselves.
 INSTANCES = {
@@ -179,14 +180,18 @@ class Chaos:
         """Go through it, and look at everything; `mistakes` has what was wrong."""
         daemon = self.daemon.start(environment={"PROCD_KEEPER_PACE": PACE})
         self._supervisor = Victim(daemon.pid, "supervisor", b"supervise")
-        self._logger = Victim(daemon.pid, "logger", b"procd.output.logger")
+        self._logger = Victim(daemon.pid, "logger", b"log")
         self._until_steady()
         self._pids = {name: pid for name, pid in daemon.pids().items() if name in STEADY and pid is not None}
         self._begin_readers()
-        self._note_events()
-        before = self._at_a_quiet_moment()
         self._begin_clients()
-        self._disturb(time.monotonic() + seconds)
+        self._disturb(time.monotonic() + seconds / 4)
+        with resting(self._clients):
+            self._start_what_was_stopped()
+            self._until_steady()
+            self._note_events()
+            before = self._at_a_quiet_moment()
+        self._disturb(time.monotonic() + seconds * 3 / 4)
         self.mistakes += end_all(self._clients)
         self._start_what_was_stopped()
         self._until_steady()
@@ -438,7 +443,7 @@ class Chaos:
 
     def _look_at_evidence(self) -> None:
         """Compare what the programs have noted with what procd has written and told."""
-        starts = sum((operator.starts for operator in self._operators), Counter(OPERATED * 3))
+        starts = sum((operator.starts for operator in self._operators), Counter(OPERATED * 4))
         logs = self.daemon.directory / "log"
         for name in NAMES:
             lives = accounts.lives_of(self._evidence, name)

@@ -5,6 +5,7 @@ Owns what they do, and what of an answer can be judged at once.  Each is a threa
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 import traceback
@@ -18,7 +19,7 @@ from tests.system.chaos_accounts import Lives, Request, lives_of, message
 from tests.system.daemon import BOUND_S, alive
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from tests.system.daemon import Daemon
@@ -34,18 +35,20 @@ class Somebody(threading.Thread):
         self.random = random.Random(seed)  # noqa: S311 - it has to be repeatable
         self.client = Client(str(daemon.socket), timeout_s=2 * BOUND_S)
         self.over = threading.Event()
+        #: Held while it does something: whoever takes it lets it rest.
+        self.turning = threading.Lock()
         self.mistakes: list[str] = []
         #: What was asked and answered, and how often the connection was lost.
         self.did: Counter[str] = Counter()
 
     def run(self) -> None:
         """Take turns."""
-        while not self.over.is_set():
+        while not self.over.wait(0.005):
             try:
-                self.turn()
+                with self.turning:
+                    self.turn()
             except Unreachable:
                 self.did["lost"] += 1
-                self.over.wait(0.02)
             except Exception:  # noqa: BLE001 - whatever it is, it is told at the end
                 self.mistakes.append(f"{type(self).__name__}: {traceback.format_exc()}")
                 return
@@ -229,6 +232,15 @@ class EventReader(Somebody):
     def until_the_end(self) -> None:
         """As of a `LogReader`."""
         self._pieces._client.reconnect_s = 0
+
+
+@contextlib.contextmanager
+def resting(clients: Iterable[Somebody]) -> Iterator[None]:
+    """Have them finish what they do, and do nothing meanwhile."""
+    with contextlib.ExitStack() as stack:
+        for client in clients:
+            stack.enter_context(client.turning)
+        yield
 
 
 def end_all(clients: Iterable[Somebody]) -> list[str]:
