@@ -30,6 +30,7 @@ class KeptExit:
     """How a process ended whose parent was dead; `status` is a wait status (wait(2)).
 
     `started_ticks`  since boot, as in /proc/PID/stat: with it a PID is somebody; 0 if it was not known
+    `led_session`    it had a session of its own, as the main process of a program has
     """
 
     key: str
@@ -40,6 +41,7 @@ class KeptExit:
     user_s: float
     system_s: float
     max_rss_bytes: int
+    led_session: bool = False
 
 
 class Memory(Line):
@@ -119,10 +121,9 @@ class Memory(Line):
         if not key.startswith(_EXIT_PREFIX):
             super()._record(key, value, fds, whole=whole)
             return
-        pid, status, reaped_ns, ticks, user_us, system_us, peak_kib = EXIT.unpack(value[1:])
-        self.on_exit(
-            KeptExit(key, pid, status, reaped_ns / 1e9, ticks, user_us / 1e6, system_us / 1e6, peak_kib * 1024)
-        )
+        pid, status, reaped_ns, ticks, user_us, system_us, peak_kib, led = EXIT.unpack(value[1:])
+        usage = user_us / 1e6, system_us / 1e6, peak_kib * 1024
+        self.on_exit(KeptExit(key, pid, status, reaped_ns / 1e9, ticks, *usage, led))
 
     def _readable(self) -> None:
         self.read()

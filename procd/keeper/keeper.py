@@ -302,11 +302,11 @@ class Keeper:
             if dead is None:
                 return False
             pid = dead.si_pid
-            started = identity(pid)[1]
+            _, started, session = identity(pid)
             _, status, usage = os.wait4(pid, 0)
-            self._buried(pid, status, now, started, usage)
+            self._buried(pid, status, now, (started, session == pid), usage)
 
-    def _buried(self, pid: int, status: int, now: float, started: int, usage: struct_rusage) -> None:
+    def _buried(self, pid: int, status: int, now: float, who: tuple[int, bool], usage: struct_rusage) -> None:
         for child in self.children:
             if child.pid == pid:
                 self._child_died(child, status, now)
@@ -316,17 +316,18 @@ class Keeper:
             self._rehearsed(status)
         elif not self.outside.reaped(pid):
             if self.ending is None:
-                self._remember_exit(pid, status, started, usage)
+                self._remember_exit(pid, status, who, usage)
             elif self.end_phase > 1:
                 self._signal_rest(signal.SIGKILL)  # its children are ours now
 
-    def _remember_exit(self, pid: int, status: int, started: int, usage: struct_rusage) -> None:
+    def _remember_exit(self, pid: int, status: int, who: tuple[int, bool], usage: struct_rusage) -> None:
         self.exits += 1
         oldest = self.exits - MOST_EXITS
         if oldest > 0 and self.first.table.drop(EXIT_PREFIX + str(oldest).encode()):
             self.exits_lost += 1
         user_us, system_us = int(usage.ru_utime * 1e6), int(usage.ru_stime * 1e6)
-        value = EXIT.pack(pid, status, time.monotonic_ns(), started, user_us, system_us, usage.ru_maxrss)
+        started, led = who
+        value = EXIT.pack(pid, status, time.monotonic_ns(), started, user_us, system_us, usage.ru_maxrss, led)
         self.remember(EXIT_PREFIX + str(self.exits).encode(), value)
 
     def remember(self, key: bytes, value: bytes) -> None:

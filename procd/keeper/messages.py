@@ -95,8 +95,8 @@ UPGRADE_KEY = b"upgrade"
 
 #: The value of an `exit:` record: PID, wait status (wait(2)), when it was reaped (CLOCK_MONOTONIC, ns), when it
 #: had started (ticks since boot, field 22 of /proc/PID/stat; 0: not known), user and system time (µs), peak
-#: resident memory (KiB).
-EXIT = struct.Struct("=iiQQQQQ")
+#: resident memory (KiB), whether it led its session, as the main process of a program does.
+EXIT = struct.Struct("=iiQQQQQ?")
 
 # The queue is full (EAGAIN), memory is short, or too many descriptors are on their way between processes of our
 # user (unix(7)): all of that passes.

@@ -5,18 +5,21 @@ from __future__ import annotations
 import os
 
 
-def identity(pid: int) -> tuple[int, int]:
-    """The parent of a process, and the ticks since boot when it started (proc_pid_stat(5)); 0 if unknown."""
+def identity(pid: int) -> tuple[int, int, int]:
+    """The parent of a process, the ticks since boot when it started, and its session; 0 if unknown.
+
+    proc_pid_stat(5).
+    """
     try:
         fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY)
     except OSError:
-        return 0, 0
+        return 0, 0, 0
     try:
         # Its name, in parentheses, may contain anything.
         fields = os.read(fd, 4096).rpartition(b")")[2].split()
-        return int(fields[1]), int(fields[19])
+        return int(fields[1]), int(fields[19]), int(fields[3])
     except (OSError, IndexError, ValueError):
-        return 0, 0
+        return 0, 0, 0
     finally:
         os.close(fd)
 

@@ -115,9 +115,10 @@ class Adoption:
         await self._all_executed()
         self._read_exits()
         carriers = Snapshot.take().carriers({intent.cookie for intent in open_intents.values()})
+        # Of one spawn only nothing but the intent is recorded: the last that was begun.
         for name, intent in open_intents.items():
             record = self._intents[name]
-            life = self._life_of(intent, carriers.get(intent.cookie, ()))
+            life = self._life_of(intent, carriers.get(intent.cookie, ())) or self._short_life_of(intent)
             if life is None:
                 record.close()
                 continue
@@ -134,6 +135,19 @@ class Adoption:
             kept = self._exits_of_pid.get(leader)
             started = start_time(leader) or (kept.started_ticks if kept else 0)
             return LifeRecord(cookie=intent.cookie, pid=leader, start=started)
+        return None
+
+    def _short_life_of(self, intent: Intent) -> LifeRecord | None:
+        """A life that is over already, and has left nobody who carries its cookie.
+
+        The keeper has reaped it: a leader of a session that nobody knows, and that started since the intent.
+        """
+        known = {(life.pid, life.start) for life in self._lives.values()}
+        known |= {(hook.pid, hook.start) for hook in self._hooks.values()}
+        for kept in sorted(self._exits.values(), key=lambda each: each.started_ticks):
+            identity = kept.pid, kept.started_ticks
+            if kept.led_session and kept.started_ticks >= intent.ticks and identity not in known:
+                return LifeRecord(cookie=intent.cookie, pid=kept.pid, start=kept.started_ticks)
         return None
 
     async def _all_executed(self) -> None:

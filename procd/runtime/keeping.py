@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from typing import TYPE_CHECKING, TypeVar
 
 import msgpack
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from procd.runtime.present_memory import PresentMemory
 
 T = TypeVar("T")
+
+_TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 
 #: What is put once for a life, and dropped when there is no more use for it.
 IN, READY, PIDFD = "in", "ready", "pidfd"
@@ -81,9 +84,10 @@ class HookRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Intent(msgspec.Struct, frozen=True, kw_only=True):
-    """A life that is about to begin; `ends` says what the descriptors are."""
+    """A life that is about to begin, at `ticks` since boot; `ends` says what the descriptors are."""
 
     cookie: str
+    ticks: int = 0
     ends: tuple[str, ...] = ()
 
 
@@ -121,7 +125,9 @@ class Keeping:
 
     def intend(self, name: str, cookie: str, ends: Mapping[str, int]) -> None:
         """Record that a life is about to begin, and what was decided before.  Raises NotKeptError."""
-        self._intend("intent", name, Intent(cookie=cookie, ends=tuple(ends)), tuple(ends.values()))
+        self._intend(
+            "intent", name, Intent(cookie=cookie, ends=tuple(ends), ticks=ticks()), tuple(ends.values())
+        )
 
     def intend_hook(self, name: str, hook: HookRecord) -> None:
         """Record that a hook is about to begin, and what was decided before.  Raises NotKeptError."""
@@ -297,6 +303,11 @@ class Keeping:
     def inherited(self, kind: str, name: str) -> None:
         """Take note of a record that an earlier supervisor has put."""
         self._kept.setdefault(name, set()).add(kind)
+
+
+def ticks() -> int:
+    """Now, as the start of a process is told (proc_pid_stat(5)), a moment too early rather than too late."""
+    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * _TICKS_A_SECOND)
 
 
 def packed(record: object) -> bytes:

@@ -108,7 +108,7 @@ async def test_everything_is_recalled_with_its_descriptors(memory: Memory, peer:
     peer.say((messages.RECORD, b"short", HERE + b"value"), fds=(0, 1))
     peer.say((messages.RECORD, b"long", IN_A_FILE), fds=(2, file))
     os.close(file)
-    end = EXIT.pack(77, 9, 5_000_000_000, 1234, 2_000_000, 500_000, 10)
+    end = EXIT.pack(77, 9, 5_000_000_000, 1234, 2_000_000, 500_000, 10, True)
     peer.say((messages.RECORD, b"exit:1", HERE + end), (messages.END, b"", b""))
     short, long = await recalled
     assert (short.key, short.value, len(short.fds)) == ("short", b"value", 2)
