@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +44,7 @@ class Conversation:
         self._logs: dict[int, Log] = {}
         self._told = 0.0
         self._tell_again = False
-        self._alone = False
+        self._alone = self._begun = False
         self._world = World(self._loop, self._pace, Compression(self._loop))
         self._world.say = self.say
         self._world.went_on = self._answer_syncs
@@ -101,6 +102,12 @@ class Conversation:
                 self._be_alone()
                 return
             (verb, *arguments), fds = received
+            if not self._begun and verb != messages.BEGIN:
+                # A logger before us has heard the beginning: the daemon is about to give us a channel of our own.
+                for fd in fds:
+                    os.close(fd)
+                self._be_alone()
+                return
             self._verbs[verb](*arguments, *fds)
             if self._loop.over:
                 return
@@ -112,6 +119,7 @@ class Conversation:
         self._queue.clear()
 
     def _begin(self, _pid: int, board: int, stash_read: int, stash_write: int) -> None:
+        self._begun = True
         world = self._world
         world.board = Board(board)
         world.stash = Stash(stash_read, stash_write)
