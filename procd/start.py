@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 #: Seconds of the keeper (`procd.keeper.pace`), for tests: `beat=1 patience=1`.
 _PACE_VARIABLE = "PROCD_KEEPER_PACE"
 _PR_SET_CHILD_SUBREAPER = 36
+#: proc_pid_oom_score_adj(5): -1000 would be never.
+_OOM_SCORE = -900
 #: What the keeper passes on, as soon as it can.
 _HELD_BACK = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -40,6 +42,7 @@ def become_keeper(path: str | None) -> NoReturn:
     argv = launch.command(
         {"supervisor": supervisor, "logger": command(LOG)},
         **{name: float(value) for name, value in seconds.items()},
+        **_protect(),
     )
     # Before it has handlers it would die of one.
     signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_BACK)
@@ -60,6 +63,20 @@ def command(verb: str) -> list[str]:
     """
     here = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120 - as above
     return [sys.executable, "-P", f"{here}/__main__.py", verb]
+
+
+def _protect() -> dict[str, float]:
+    """Be the last that the OOM killer takes, and only we; returns what the children are to have instead."""
+    try:
+        with open("/proc/self/oom_score_adj", "r+") as file:  # noqa: PTH123 - as above
+            score = int(file.read())
+            file.seek(0)
+            file.write(str(min(score, _OOM_SCORE)))
+            file.flush()
+    except OSError:
+        # Only CAP_SYS_RESOURCE may lower it.
+        return {}
+    return {"oom_score_adj": score}
 
 
 def _become_subreaper() -> None:

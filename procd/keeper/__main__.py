@@ -14,7 +14,7 @@ if __name__ == "__main__":
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))  # noqa: PTH100, PTH120 - pathlib is not small
 
 from procd.keeper import messages, succession
-from procd.keeper.child import Child
+from procd.keeper.child import OOM_SCORE, Child
 from procd.keeper.keeper import Keeper
 from procd.keeper.outside import Outside
 from procd.keeper.pace import Pace
@@ -29,6 +29,7 @@ def main(arguments: list[str]) -> int:
     options, *commands = _split(arguments)
     file = _option(options, succession.RESUME)
     rehearsed = _option(options, succession.REHEARSE)
+    score = _option(options, OOM_SCORE)
     pace = Pace()
     pace.take(options)
     outside = Outside(os.environ)
@@ -36,6 +37,8 @@ def main(arguments: list[str]) -> int:
     resource.setrlimit(resource.RLIMIT_NOFILE, (limits[1], limits[1]))
     room = Room(limits[1] - FDS_FOR_ITSELF)
     children = [Child(name, argv, room) for name, *argv in commands]
+    for child in children:
+        child.oom_score_adj = score
     keeper = Keeper(children, outside, pace, ((resource.RLIMIT_NOFILE, limits),))
     if rehearsed is not None:
         succession.restore(keeper, rehearsed)

@@ -29,6 +29,8 @@ FIRST_WAIT_S = 0.1
 MOST_ANSWERS = 1024
 #: Variables that are the service manager's word to the keeper alone (sd_notify(3), sd_listen_fds(3)).
 NOT_INHERITED = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
+#: The argument that says what score for the OOM killer the children get (`launch.command`).
+OOM_SCORE = "oom_score_adj="
 #: Signals that Python ignores, which would stay so after exec.
 _IGNORED_BY_PYTHON = ("SIGPIPE", "SIGXFSZ")
 
@@ -49,6 +51,7 @@ class Child:
         "killed",
         "last_end",
         "name",
+        "oom_score_adj",
         "pid",
         "start_at_s",
         "started_s",
@@ -80,6 +83,8 @@ class Child:
         self.handing_over = False
         #: Its nonsense was spoken of.
         self.complained = False
+        #: Its score for the OOM killer (proc_pid_oom_score_adj(5)), where that is not the keeper's.
+        self.oom_score_adj: int | None = None
         #: How its last process ended, in words.
         self.last_end = ""
         self._answers: deque[bytes] = deque()
@@ -120,6 +125,8 @@ class Child:
                 except (OSError, ValueError):
                     # Somebody has lowered ours since.  Another limit is better than nobody who supervises.
                     continue
+            if self.oom_score_adj is not None:
+                _write_oom_score(self.oom_score_adj)
             # From a number that is not its target: dup2 would leave close-on-exec as it is otherwise.
             os.dup2(os.dup(channel_fd), messages.CHANNEL_FD, inheritable=True)
             os.execvpe(self.argv[0], self.argv, environment(os.environ))  # noqa: S606 - this is what it is for
@@ -239,6 +246,15 @@ class Child:
         self.handing_over = True
         if not self._pending:
             self._say_end()
+
+
+def _write_oom_score(score: int) -> None:
+    try:
+        with open("/proc/self/oom_score_adj", "w") as file:  # noqa: PTH123 - pathlib is not small
+            file.write(str(score))
+    except OSError:
+        # No /proc: then ours was not lowered either.
+        return
 
 
 def in_words(status: int) -> str:

@@ -251,7 +251,7 @@ class Keeper:
         child.unanswered_s = now
 
     def _beat(self, now: float) -> None:
-        """Ask everybody; systemd hears that all is well, unless the first child hangs and did not die yet.
+        """Ask everybody; systemd hears that all is well, unless the first child cannot even be killed.
 
         A logger may hang for as long as its disk does.  That is no reason to end what it writes for.
         """
@@ -260,7 +260,9 @@ class Keeper:
             if self.pace.beat_s and child.pid and not child.unanswered_s:
                 child.answer(messages.PING)
                 child.unanswered_s = now
-        if self.outside.watchdog_s and not (self.first.pid and self.first.aborted):
+        first = self.first
+        in_vain = first.pid and first.killed and now - first.unanswered_s > self.pace.grace_s
+        if self.outside.watchdog_s and not in_vain:
             self.outside.notify(b"WATCHDOG=1")
 
     # Signals

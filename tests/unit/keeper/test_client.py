@@ -113,7 +113,7 @@ async def test_everything_is_recalled_with_its_descriptors(memory: Memory, peer:
     short, long = await recalled
     assert (short.key, short.value, len(short.fds)) == ("short", b"value", 2)
     assert (long.key, long.value, len(long.fds)) == ("long", b"long" * 50000, 1)
-    assert exits == [KeptExit("exit:1", 77, 9, 5.0, 1234, 2.0, 0.5, 10240)]
+    assert exits == [KeptExit("exit:1", 77, 9, 5.0, 1234, 2.0, 0.5, 10240, led_session=True)]
     memory.taken(exits[0])
     assert peer.heard() == [(messages.DROP, b"exit:1", b"", 0)]
     for record in (short, long):

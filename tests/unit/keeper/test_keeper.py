@@ -39,15 +39,15 @@ def test_of_too_many_ends_the_oldest_are_given_up_and_counted(
     monkeypatch.setattr(keepers, "MOST_EXITS", 3)
     usage = resource.getrusage(resource.RUSAGE_SELF)
     for pid in range(1, 6):
-        keeper._remember_exit(pid, pid << 8, 1000 + pid, usage)
+        keeper._remember_exit(pid, pid << 8, (1000 + pid, False), usage)
     table = keeper.first.table
     assert list(table) == [b"exit:3", b"exit:4", b"exit:5"]
     ends = [EXIT.unpack((table.get(key) or (b"", ()))[0][1:])[:2] for key in table]
     assert ends == [(3, 768), (4, 1024), (5, 1280)]
     assert keeper.exits_lost == 2
     table.drop(b"exit:4")
-    keeper._remember_exit(6, 0, 0, usage)
-    keeper._remember_exit(7, 0, 0, usage)
+    keeper._remember_exit(6, 0, (0, False), usage)
+    keeper._remember_exit(7, 0, (0, False), usage)
     assert keeper.exits_lost == 3
 
 
