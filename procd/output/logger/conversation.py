@@ -103,7 +103,7 @@ class Conversation:
                 return
             (verb, *arguments), fds = received
             if not self._begun and verb != messages.BEGIN:
-                # A logger before us has heard the beginning: the daemon is about to give us a channel of our own.
+                # A logger before us has heard the beginning: the daemon will give us a channel of our own.
                 for fd in fds:
                     os.close(fd)
                 self._be_alone()
