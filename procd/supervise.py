@@ -40,7 +40,11 @@ async def _supervise(path: str | None, limits: tuple[Limit, ...]) -> int:
     if memory is None:
         _say("there is no keeper: `procd run` is the command")
         return EX_OSERR
-    recalled = await recall(asyncio.get_running_loop(), memory)
+    try:
+        recalled = await recall(asyncio.get_running_loop(), memory)
+    except OSError as error:
+        _say(f"what was left cannot be recalled: {error.strerror}")
+        return EX_OSERR
     is_over = not has_predecessor(recalled)
     try:
         status = await _begin_and_run(memory, recalled, path, limits)

@@ -66,6 +66,8 @@ _STATUS_AFTER_S = 0.2
 _LISTEN = "listen"
 #: How long requests may still take when another supervisor is to come.
 _REQUESTS_MAY_TAKE_S = 10.0
+#: Seconds after which a procd that was started to take over has failed; doubled with each, up to the longest.
+_SUCCESSOR_MAY_TAKE_S, _LONGEST_S = 10.0, 300.0
 #: Seconds until it is tried again to wait for a successor.
 _BEQUEST_AGAIN_S = 1.0
 
@@ -194,7 +196,16 @@ class Supervisor:
         self._wait_for_successor()
         if not self._systemd.listens:
             # Nobody else would start another.
+            self._start_successor(_SUCCESSOR_MAY_TAKE_S)
+
+    def _start_successor(self, may_take_s: float) -> None:
+        """Start a procd that is to take over; and another if it does not."""
+        try:
             start.spawn(self._configuration.files[0], self._environ)
+        except OSError as error:
+            log.error("no other procd can be started", reason=error.strerror)  # noqa: TRY400 - a traceback tells no more
+        again_s = min(2 * may_take_s, _LONGEST_S)
+        asyncio.get_running_loop().call_later(may_take_s, self._start_successor, again_s)
 
     def _wait_for_successor(self) -> None:
         loop = asyncio.get_running_loop()
