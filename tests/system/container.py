@@ -169,12 +169,10 @@ class Container:
                 state = (place / "stat").read_text().rpartition(") ")[2][0]
                 yield int(place.name), state, (place / "cmdline").read_text().replace("\0", " ")
 
-    def supervisor(self) -> int:
-        """The PID of the supervisor inside; 0 while there is none."""
-        lines = {pid: line for pid, state, line in self.processes() if state != "Z"}
-        return next(
-            (pid for pid, line in lines.items() if "procd/__main__.py supervise" in line and pid != 1), 0
-        )
+    def part(self, verb: str) -> int:
+        """The PID inside of the supervisor (`supervise`) or the logger (`log`); 0 while there is none."""
+        lines = {pid: line for pid, state, line in self.processes() if state != "Z" and pid != 1}
+        return next((pid for pid, line in lines.items() if f"procd/__main__.py {verb} " in line), 0)
 
     def zombies(self) -> list[int]:
         """Who has ended, and was not reaped."""

@@ -113,9 +113,9 @@ def test_orphans_leave_no_zombies(make: Callable[..., Container]) -> None:
     made.does("send", "parent", "1000")
     until(lambda: made.said().count(b"1000\n") == 1, "a thousand orphans")
     until(lambda: not made.zombies(), f"all to be reaped: {made.zombies()}")
-    killed = made.supervisor()
+    killed = made.part("supervise")
     made.run("kill", "-KILL", str(killed))
-    until(lambda: made.supervisor() not in {0, killed}, "another supervisor")
+    until(lambda: made.part("supervise") not in {0, killed}, "another supervisor")
     made.does("send", "parent", "1000")
     until(lambda: made.said().count(b"1000\n") == 2, "another thousand")
     until(lambda: not made.zombies(), f"all to be reaped: {made.zombies()}")
@@ -126,14 +126,17 @@ def test_orphans_leave_no_zombies(make: Callable[..., Container]) -> None:
     assert f"{before} " in made.does("status")
 
 
-def test_a_supervisor_that_is_killed_costs_the_container_nothing(make: Callable[..., Container]) -> None:
+@pytest.mark.parametrize("verb", ["supervise", "log"])
+def test_a_part_of_procd_that_is_killed_costs_the_container_nothing(
+    make: Callable[..., Container], verb: str
+) -> None:
     """Programs keep their PIDs and their output, and the container ends as it would have."""
     counting = "i=0; while :; do i=$((i + 1)); echo line $i; sleep 0.05; done"
     made = make(QUIET + shell("counts", counting))
     before = made.program("quiet"), made.program("counts")
-    killed = made.supervisor()
+    killed = made.part(verb)
     made.run("kill", "-KILL", str(killed))
-    until(lambda: made.supervisor() not in {0, killed}, "another supervisor")
+    until(lambda: made.part(verb) not in {0, killed}, "another one")
     assert (made.program("quiet"), made.program("counts")) == before
     last = f"line {made.said().count(b'line ') + 10}\n".encode()
     until(lambda: last in made.said(), "more output")
