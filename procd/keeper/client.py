@@ -103,6 +103,20 @@ class Memory(Line):
             raise OSError(errno.EMFILE, f"no room for the descriptors of {incomplete[0]}")
         return records
 
+    async def catch_up(self) -> None:
+        """Wait until all is here that the keeper knew when this was called; at once, when it is gone."""
+        # What it has to tell stands behind its answer to the first of them, and before that to the second.
+        for _ in range(2):
+            if self.lost:
+                return
+            self._recalling = answered = self._loop.create_future()
+            before, self.on_synced = self.on_synced, _resolving(answered)
+            try:
+                self.sync(b"caught up")
+                await answered
+            finally:
+                self._recalling, self.on_synced = None, before
+
     def taken(self, kept: KeptExit) -> None:
         """Have an exit forgotten: what follows from it is recorded."""
         self.drop(kept.key)
@@ -165,6 +179,10 @@ class Memory(Line):
 def _resolve(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)
+
+
+def _resolving(future: asyncio.Future[None]) -> Callable[[bytes], None]:
+    return lambda _: _resolve(future)
 
 
 def _nobody_cares(_: KeptExit) -> None:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from procd.core import Hook
     from procd.core.memory import Record as CoreRecord
     from procd.keeper.line import Record
+    from procd.process.tree import Identity
     from procd.runtime.life import Life
     from procd.runtime.recalled import Recalled
     from procd.runtime.runtime import Runtime
@@ -79,6 +80,8 @@ class Adoption:
         self._hooks = {name: unpacked(each.value, HookRecord) for name, each in recalled.of("hook").items()}
         #: Lives that nobody knew of but their intent, with the descriptors of that.
         self._found: dict[str, Record] = {}
+        #: Descriptors for the processes that live.
+        self._held: dict[Identity, int] = {}
 
     def _read_exits(self) -> None:
         """What the keeper has told of until now."""
@@ -98,10 +101,45 @@ class Adoption:
                 raise UnreadableRecord(name, "there is no spec of it")
         return specs, successors
 
-    # What became of intents
+    # Who lives, and what became of intents
 
     async def find(self) -> None:
-        """Find the lives of which only the intent is recorded."""
+        """Find the lives of which only the intent is recorded, and hold on to all that live."""
+        await self._find_intended()
+        self._hold_on()
+        # Whoever is gone was reaped, and the keeper tells at once.
+        await self._catch_up()
+
+    def _hold_on(self) -> None:
+        """Open descriptors: whoever dies from now on leaves word with them."""
+        identities = [(life.pid, life.start) for life in self._lives.values() if life.exit is None]
+        identities += [life.heir for life in self._lives.values() if life.heir is not None]
+        identities += [(hook.pid, hook.start) for hook in self._hooks.values() if hook.exit is None]
+        for identity in identities:
+            pidfd = _open(*identity) if identity not in self._held else -1
+            if pidfd >= 0:
+                self._held[identity] = pidfd
+
+    def _holding(self, pid: int, started: int) -> int:
+        """The descriptor for a process, which is the caller's; -1 if it is gone, and how it ended is known."""
+        pidfd = self._held.pop((pid, started), -1)
+        if (pid, started) in self._exits:
+            _close(pidfd)
+            return -1
+        return pidfd
+
+    def _let_go(self) -> None:
+        for pidfd in self._held.values():
+            os.close(pidfd)
+        self._held.clear()
+
+    async def _catch_up(self) -> None:
+        memory = self._runtime.around.memory
+        if memory is not None:
+            await memory.catch_up()
+        self._read_exits()
+
+    async def _find_intended(self) -> None:
         open_intents = {}
         for name, record in self._intents.items():
             intent = unpacked(record.value, Intent)
@@ -113,8 +151,8 @@ class Adoption:
         if not open_intents:
             return
         await self._all_executed()
-        self._read_exits()
         carriers = Snapshot.take().carriers({intent.cookie for intent in open_intents.values()})
+        await self._catch_up()
         # Of one spawn only nothing but the intent is recorded: the last that was begun.
         for name, intent in open_intents.items():
             record = self._intents[name]
@@ -195,6 +233,7 @@ class Adoption:
             if program.hook is not None:
                 self._adopt_hook(program.name, program.hook)
         self._take_exits()
+        self._let_go()
         runtime.keeping.changed(runtime.machine.programs)
         log.info("programs are taken over", programs=len(self._programs), lives=len(self._lives))
 
@@ -243,7 +282,7 @@ class Adoption:
             _close(pidfd)
             pidfd = -1
         elif pidfd < 0:
-            pidfd = _open(record)
+            pidfd = self._holding(record.pid, record.start)
         if pidfd >= 0 and program.spec.cgroup is not None:
             self._limit(name, program.spec.cgroup)
         life = runtime.make_life(name, record.cookie)
@@ -313,7 +352,7 @@ class Adoption:
         if record.heir is None:
             return None
         pid, started = record.heir
-        pidfd = _open(LifeRecord(cookie="", pid=pid, start=started))
+        pidfd = self._holding(pid, started)
         if pidfd >= 0:
             life.heir = Heir(self._runtime.around.loop, pid, pidfd, partial(self._runtime.heir_ended, life))
             return None
@@ -333,7 +372,7 @@ class Adoption:
             runtime.submit(HookEnded(name, hook, _UNKNOWN))
             return
         as_life = LifeRecord(cookie=record.cookie, pid=record.pid, start=record.start, exit=record.exit)
-        pidfd = _open(as_life) if record.exit is None else -1
+        pidfd = self._holding(record.pid, record.start) if record.exit is None else -1
         command = runtime.adopt_hook(name, hook, record, pidfd)
         assert isinstance(command.process, AdoptedProcess)  # noqa: S101 - for mypy
         if pidfd >= 0:
@@ -365,15 +404,15 @@ def _core(record: Record) -> CoreRecord:
     return content
 
 
-def _open(record: LifeRecord) -> int:
-    """A descriptor for the process of a record; -1 if it is not there any more."""
-    if start_time(record.pid) != record.start:
+def _open(pid: int, started: int) -> int:
+    """A descriptor for the process that started then; -1 if it is not there any more."""
+    if pid <= 0 or start_time(pid) != started:
         return -1
     try:
-        pidfd = os.pidfd_open(record.pid)
+        pidfd = os.pidfd_open(pid)
     except ProcessLookupError:
         return -1
-    if start_time(record.pid) != record.start:
+    if start_time(pid) != started:
         os.close(pidfd)
         return -1
     return pidfd

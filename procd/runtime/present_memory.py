@@ -56,3 +56,7 @@ class PresentMemory:
     async def settle(self) -> None:
         """Wait until it has."""
         await self._memory.settle()
+
+    async def catch_up(self) -> None:
+        """Wait until all is here that the keeper knew when this was called."""
+        await self._memory.catch_up()
