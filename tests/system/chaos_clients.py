@@ -209,11 +209,11 @@ class LogReader(Somebody):
 
 
 class EventReader(Somebody):
-    """Follows the events; `numbers` are theirs."""
+    """Follows the events; `events` are those that were told, in their order."""
 
     def __init__(self, daemon: Daemon) -> None:
         super().__init__(daemon, 0)
-        self.numbers: list[int] = []
+        self.events: list[dict[str, object]] = []
         self.client.reconnect_s = BOUND_S
         self._pieces = self.client.events(since=0, follow=True)
 
@@ -224,7 +224,8 @@ class EventReader(Somebody):
                 if isinstance(piece, EventGap):
                     self.did["gaps"] += 1
                 else:
-                    self.numbers.append(piece.seq)
+                    head = {"seq": piece.seq, "type": piece.type, "program": piece.program}
+                    self.events.append(head | piece.facts)
         except (Unreachable, ShuttingDown):
             pass
         self.over.set()
