@@ -159,9 +159,72 @@ class Daemon:
 
     @property
     def pid(self) -> int:
-        """The PID of the daemon."""
+        """The PID of the keeper, which is procd to whoever has started it."""
         assert self._process is not None
         return self._process.pid
+
+    @property
+    def keeper(self) -> int:
+        """The PID of the keeper that holds the runtime directory now: another one, if that was killed."""
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            return int((self.directory / "run/procd.lock").read_text())
+        return self.pid
+
+    @property
+    def supervisor(self) -> int:
+        """The PID of the supervisor; waits until there is one."""
+        pid: int = until(lambda: self.supervisor_now, "a supervisor")
+        return pid
+
+    @property
+    def supervisor_now(self) -> int | None:
+        """The PID of the supervisor; None while there is none."""
+        return self._child("supervise")
+
+    @property
+    def logger(self) -> int:
+        """The PID of the logger; waits until there is one."""
+        pid: int = until(lambda: self.logger_now, "a logger")
+        return pid
+
+    @property
+    def logger_now(self) -> int | None:
+        """The PID of the logger; None while there is none."""
+        return self._child("log")
+
+    def _child(self, verb: str) -> int | None:
+        """The PID of the child of the keeper that was started with this verb."""
+        with contextlib.suppress(OSError):
+            for child in Path(f"/proc/{self.keeper}/task/{self.keeper}/children").read_text().split():
+                with contextlib.suppress(OSError):
+                    words = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
+                    if (
+                        words[3:4] == [verb.encode()]
+                        and words[2].endswith(b"__main__.py")
+                        and alive(int(child))
+                    ):
+                        return int(child)
+        return None
+
+    def kill_supervisor(self) -> None:
+        """Kill the supervisor, and wait until that has happened; somebody else comes by himself."""
+        pid = self.supervisor
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: not alive(pid), "the supervisor to be dead")
+
+    def kill_all(self) -> None:
+        """Kill everything at once, programs too: what is left is what a power cut leaves, but for the disk."""
+        assert self._process is not None
+        # It is not to start anybody again, and nobody is to follow it.
+        self.signal(signal.SIGSTOP)
+        for pid in (self.supervisor_now, self.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid or self.pid, signal.SIGKILL)
+        self.wait()
+        while left := marked(self.mark):
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
     def signal(self, number: signal.Signals) -> None:
         """Signal the daemon."""
@@ -182,17 +245,25 @@ class Daemon:
         """Leave nothing behind, whatever has happened; and complain if a stop did."""
         left: dict[int, str] = {}
         if self._process is not None:
-            if self._process.poll() is None:
-                try:
-                    self.stop()
-                except subprocess.TimeoutExpired:
-                    self._process.kill()
-                    self._process.wait()
+            try:
+                self._end_keeper()
+            except (subprocess.TimeoutExpired, AssertionError):
+                self._process.kill()
+                self._process.wait()
             left = marked(self.mark)
             for pid in left:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
         assert not left, f"procd has left processes behind: {left}"
+
+    def _end_keeper(self) -> None:
+        assert self._process is not None
+        if self._process.poll() is None:
+            self.stop()
+        keeper = self.keeper
+        if keeper in marked(self.mark):
+            os.kill(keeper, signal.SIGTERM)
+            until(lambda: not alive(keeper), "a keeper to end that we have not started")
 
     # Talking to it
 
@@ -248,20 +319,6 @@ class Daemon:
         """The PID of an instance that runs."""
         pid = self.record(name)["pid"]
         assert isinstance(pid, int), self.record(name)
-        return pid
-
-    def logger_now(self) -> int | None:
-        """The PID of the logger, once it has become one; None while there is none."""
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-        for pid in map(int, children):
-            with contextlib.suppress(OSError):
-                if b"procd.output.logger" in Path(f"/proc/{pid}/cmdline").read_bytes() and alive(pid):
-                    return pid
-        return None
-
-    def logger(self) -> int:
-        """The PID of the logger."""
-        pid: int = until(self.logger_now, "a logger")
         return pid
 
     def until_state(self, name: str, state: str) -> dict[str, Any]:

@@ -169,7 +169,7 @@ class Fuzzing:
         self.slowest_s = 0.0
         self.most_bytes = 0
         self._clients: list[Client | None] = [None] * SLOTS
-        self._first_bytes = rss_bytes(daemon.pid)
+        self._first_bytes = rss_bytes(daemon.supervisor)
         self._actions: list[tuple[int, Callable[[Client], None]]] = [
             (60, self.ask), (10, self.ask_much), (10, self.garbage), (15, self.broken), (8, self.half),
             (25, self.read), (3, self.read_nothing), (3, self.shut),
@@ -321,12 +321,12 @@ class Fuzzing:
         """Look whether all is well."""
         began = time.monotonic()
         with self.daemon.client() as client:
-            assert client.call("hello")["pid"] == self.daemon.pid
+            assert client.call("hello")["pid"] == self.daemon.supervisor
             client.call("metrics")
             client.call("start", programs=["fuzz-cat"], wait=False)
         self.slowest_s = max(self.slowest_s, time.monotonic() - began)
         assert self.slowest_s < ANSWER_S, self.slowest_s
-        self.most_bytes = max(self.most_bytes, rss_bytes(self.daemon.pid))
+        self.most_bytes = max(self.most_bytes, rss_bytes(self.daemon.supervisor))
         assert self.most_bytes - self._first_bytes < MAY_GROW_BYTES, self.most_bytes
         said = self.daemon.said.read_bytes()
         for sign in (b"Traceback", b"request failed"):
@@ -336,7 +336,7 @@ class Fuzzing:
     def run(self, seconds: float) -> None:
         """Go on for so long, and look every second."""
         self.check()
-        before = _descriptors(self.daemon.pid)
+        before = _descriptors(self.daemon.supervisor)
         ends_at = time.monotonic() + seconds
         next_check = time.monotonic() + 1
         while time.monotonic() < ends_at:
@@ -358,7 +358,7 @@ class Fuzzing:
         with self.daemon.client() as client:
             programs = len(client.call("status")["programs"])
         deadline_s = time.monotonic() + ANSWER_S
-        while _descriptors(self.daemon.pid) > descriptors + 4 * programs:
+        while _descriptors(self.daemon.supervisor) > descriptors + 4 * programs:
             assert time.monotonic() < deadline_s, "descriptors are left open"
             time.sleep(0.05)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.system.daemon import BOUND_S, PROCCTL, Daemon, marked, until
+from tests.system.daemon import BOUND_S, PROCCTL, Daemon, until
 from tests.system.person import DETACH, Person
 from tests.system.ssh import SSHD, Sshd
 
@@ -131,7 +131,7 @@ WAYS_OUT = {
     "detached": 0,
     "program ends": 1,
     "program is stopped": 0,
-    "daemon is killed": 6,
+    "supervisor is killed": 6,
     "daemon stops": 0,
     "SIGTERM": -signal.SIGTERM,
     "SIGHUP": -signal.SIGHUP,
@@ -147,6 +147,7 @@ def test_the_terminal_is_as_it_was_on_every_way_out(
     """Its modes; and what the program did to the screen, the cursor and the mouse is undone."""
     daemon = start_daemon(FULL)
     daemon.until_output("full", b"set")
+    pid = daemon.process("full")
     person = attach(daemon, "full")
     person.until(lambda: person.is_raw)
     person.types(DONE)
@@ -158,8 +159,8 @@ def test_the_terminal_is_as_it_was_on_every_way_out(
             os.kill(daemon.process("full"), signal.SIGKILL)
         case "program is stopped":
             daemon.does("stop", "full")
-        case "daemon is killed":
-            daemon.signal(signal.SIGKILL)
+        case "supervisor is killed":
+            daemon.kill_supervisor()
         case "daemon stops":
             daemon.signal(signal.SIGTERM)
         case _:
@@ -167,9 +168,9 @@ def test_the_terminal_is_as_it_was_on_every_way_out(
     assert person.ends() == WAYS_OUT[way]
     assert UNDONE in person.look()
     assert person.modes() == person.before
-    if way == "daemon is killed":
-        # Its terminals were hung up with it; what is left goes by itself, when its pipes have ended.
-        until(lambda: not marked(daemon.mark), "everything of a killed daemon to end")
+    if way == "supervisor is killed":
+        # The keeper has its terminal, too: the program has noticed nothing.
+        assert daemon.process("full") == pid
 
 
 def test_a_window_that_is_shut_ends_it(shared: Daemon, attach: Callable[..., Person]) -> None:

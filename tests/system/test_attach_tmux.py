@@ -6,13 +6,12 @@ import json
 import os
 import shlex
 import shutil
-import signal
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.system.daemon import PROCCTL, Daemon, marked, until
+from tests.system.daemon import PROCCTL, Daemon, until
 from tests.system.tmux import Tmux
 
 if TYPE_CHECKING:
@@ -79,7 +78,7 @@ def test_vim_is_left_and_found_again(start_daemon: Callable[..., Daemon], tmux: 
 
 
 @needs_vim
-def test_a_killed_daemon_leaves_a_usable_terminal(
+def test_a_killed_supervisor_leaves_a_usable_terminal(
     start_daemon: Callable[..., Daemon], tmux: Tmux, tmp_path: Path
 ) -> None:
     """The shell works on, its modes are as before, and the cursor is there."""
@@ -88,13 +87,14 @@ def test_a_killed_daemon_leaves_a_usable_terminal(
     daemon.until_state("vim", "RUNNING")
     attach(tmux, daemon, "vim")
     tmux.shows("first line")
-    daemon.signal(signal.SIGKILL)
+    pid = daemon.process("vim")
+    daemon.kill_supervisor()
     tmux.shows("procctl: the daemon on")
     assert modes(tmux, tmp_path, "after") == before
     assert tmux("display-message", "-p", "#{cursor_flag} #{alternate_on} #{mouse_any_flag}").split() == [
         "1", "0", "0"
     ]  # fmt: skip
-    until(lambda: not marked(daemon.mark), "everything of a killed daemon to end")
+    assert daemon.process("vim") == pid
 
 
 def test_a_python_prompt_is_as_in_front_of_you(

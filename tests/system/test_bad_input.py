@@ -130,10 +130,9 @@ def test_a_second_procd_says_who_is_there_and_touches_nothing(start_daemon: Call
 
 
 def test_what_a_dead_procd_left_behind_is_no_obstacle(start_daemon: Callable[..., Daemon]) -> None:
-    """The lock died with it, and its socket is replaced."""
+    """Everything of it was killed: the lock died with it, and its socket is replaced."""
     daemon = start_daemon("")
-    os.kill(daemon.pid, 9)
-    daemon.wait()
+    daemon.kill_all()
     assert daemon.socket.exists()
     assert daemon.procctl("status").code == 6
     daemon.start()

@@ -243,14 +243,14 @@ def test_without_descriptors_nobody_spins_and_everybody_is_served_later(
         for _ in range(110):
             crowd.enter_context(connect(daemon.socket))
         until(lambda: "connections cannot be accepted" in daemon.said.read_text(), "the shortage")
-        before = cpu_ticks(daemon.pid)
+        before = cpu_ticks(daemon.supervisor)
         waiting.connect(str(daemon.socket))
         waiting.sendall(HELLO)
         waiting.settimeout(2.5)
         with pytest.raises(TimeoutError):
             waiting.recv(1)
         # Some tries, one a second: milliseconds.
-        assert cpu_ticks(daemon.pid) - before <= 20
+        assert cpu_ticks(daemon.supervisor) - before <= 20
         assert daemon.said.read_text().count("connections cannot be accepted") == 1
         waiting.settimeout(BOUND_S)
         crowd.close()
@@ -302,20 +302,20 @@ def test_a_thousand_idle_connections_cost_little_and_wake_nobody(start_daemon: C
     """Some kilobytes each, and not one turn of the loop."""
     daemon = start_daemon(PROGRAM)
     daemon.until_state("web", "RUNNING")
-    before = rss_bytes(daemon.pid)
+    before = rss_bytes(daemon.supervisor)
     with contextlib.ExitStack() as stack:
         for _ in range(1000):
             stack.enter_context(connect(daemon.socket))
         with daemon.client() as client:
             until(lambda: client.call("metrics")["connections"] >= 1001, "all to be accepted")
-            assert rss_bytes(daemon.pid) - before < 24 << 20
-            switches = voluntary_switches(daemon.pid)
+            assert rss_bytes(daemon.supervisor) - before < 24 << 20
+            switches = voluntary_switches(daemon.supervisor)
             with connect(daemon.socket) as watched:
                 watched.settimeout(2.0)
                 with pytest.raises(TimeoutError):
                     watched.recv(1)
             # The connection that was made and left; nothing for the thousand.
-            assert voluntary_switches(daemon.pid) - switches < 20
+            assert voluntary_switches(daemon.supervisor) - switches < 20
             assert client.call("status")["programs"]
     until(lambda: daemon.record("web"), "an answer")
 
@@ -334,12 +334,12 @@ def test_a_client_that_stops_reading_a_flood_costs_bounded_memory(start_daemon: 
     )
     daemon.until_state("flood", "RUNNING")
     with contextlib.ExitStack() as stack:
-        before = rss_bytes(daemon.pid)
+        before = rss_bytes(daemon.supervisor)
         for _ in range(8):
             following = stack.enter_context(connect(daemon.socket))
             request = Request(1, "logs", {"program": "flood", "follow": True, "offset": 0})
             following.sendall(Connection.of_client().send(request))
             assert following.recv(100_000)
         until(lambda: daemon.record("flood")["streams"]["stdout"]["offset"] > 100 << 20, "a flood")
-        assert rss_bytes(daemon.pid) - before < 24 << 20
+        assert rss_bytes(daemon.supervisor) - before < 24 << 20
         assert daemon.does("status", "flood")

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from tests.kernel.children import needs_root
-from tests.system.daemon import HEAD, alive, marked, run, until
+from tests.system.daemon import HEAD, run, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,15 +39,6 @@ def steps(daemon: Daemon) -> list[str]:
     history = daemon.json("why", "web")["history"]
     assert [step["ago_s"] for step in history] == sorted((step["ago_s"] for step in history), reverse=True)
     return [step["new"] for step in history]
-
-
-def kill(daemon: Daemon) -> None:
-    """Kill the daemon, and whatever it leaves."""
-    daemon.signal(signal.SIGKILL)
-    daemon.wait()
-    for pid in marked(daemon.mark):
-        os.kill(pid, signal.SIGKILL)
-        until(lambda pid=pid: not alive(pid))
 
 
 def test_events_and_why_outlive_a_restart(start_daemon: Callable[..., Daemon]) -> None:
@@ -91,7 +82,7 @@ def test_numbers_do_not_go_back_after_a_kill(start_daemon: Callable[..., Daemon]
     daemon.until_state("web", "RUNNING")
     until(lambda: [event["type"] for event in kept(daemon)].count("transition") == 3)
     before = events(daemon)
-    kill(daemon)
+    daemon.kill_all()
     daemon.start()
     daemon.until_state("web", "RUNNING")
     after = events(daemon)
@@ -110,7 +101,7 @@ def test_a_stuck_logger_keeps_no_event_from_whoever_watches(start_daemon: Callab
     """They come to the disk later; nothing waits for that."""
     daemon = start_daemon(CONFIGURATION)
     daemon.until_state("web", "RUNNING")
-    (logger,) = (pid for pid, command in marked(daemon.mark).items() if "procd.output.logger" in command)
+    logger = daemon.logger
     os.kill(logger, signal.SIGSTOP)
     try:
         began_s = time.monotonic()

@@ -53,11 +53,11 @@ def harmless(daemon: Daemon) -> Iterator[None]:
     """The block costs the daemon little memory and no descriptor, and the program `other` nothing."""
     daemon.until_state("other", "RUNNING")
     before = daemon.process("other")
-    Path(f"/proc/{daemon.pid}/clear_refs").write_text("5")  # VmHWM starts again from here (proc(5))
-    memory = rss_bytes(daemon.pid, "VmHWM")
+    Path(f"/proc/{daemon.supervisor}/clear_refs").write_text("5")  # VmHWM starts again from here (proc(5))
+    memory = rss_bytes(daemon.supervisor, "VmHWM")
     descriptors = _descriptors(daemon)
     yield
-    assert rss_bytes(daemon.pid, "VmHWM") - memory < MAY_GROW_BYTES
+    assert rss_bytes(daemon.supervisor, "VmHWM") - memory < MAY_GROW_BYTES
     assert daemon.process("other") == before
     said = daemon.output("other").count(b"\n")
     daemon.does("send", "other", "still there?")
@@ -67,7 +67,7 @@ def harmless(daemon: Daemon) -> Iterator[None]:
 
 
 def _descriptors(daemon: Daemon) -> int:
-    return len(list(Path(f"/proc/{daemon.pid}/fd").iterdir()))
+    return len(list(Path(f"/proc/{daemon.supervisor}/fd").iterdir()))
 
 
 def _connect(daemon: Daemon) -> socket.socket:
@@ -130,9 +130,9 @@ def test_a_child_that_closes_its_stdout_lives_on(start_daemon: Callable[..., Dae
         daemon.until_output("quiet", b"last words\n")
         pid = daemon.until_state("quiet", "RUNNING")["pid"]
         assert daemon.does("logs", "quiet") == "last words\n"
-        spent = _cpu_ticks(daemon.pid)
+        spent = _cpu_ticks(daemon.supervisor)
         daemon.procctl("--timeout", "300ms", "wait", "quiet", "--for", "stopped")
-        assert _cpu_ticks(daemon.pid) - spent <= 10
+        assert _cpu_ticks(daemon.supervisor) - spent <= 10
         assert daemon.process("quiet") == pid
         daemon.does("stop", "quiet")
 

@@ -15,7 +15,7 @@ import pytest
 
 from procctl.client import STREAM_DATA, STREAM_GAP
 from tests.programs.numbered import content
-from tests.system.daemon import BOUND_S, marked, python, until
+from tests.system.daemon import BOUND_S, python, until
 
 if TYPE_CHECKING:
     import subprocess
@@ -44,15 +44,6 @@ log = {{ {log} }}
 def files_of(daemon: Daemon, name: str) -> list[str]:
     """The files of a log."""
     return sorted(path.name for path in (daemon.directory / "log").glob(f"{name}.log*"))
-
-
-def logger_of(daemon: Daemon) -> int:
-    """The PID of its logger."""
-    loggers = {pid for pid, command in marked(daemon.mark).items() if "procd.output.logger" in command}
-    # Its child, which compresses, is called the same.
-    first = [pid for pid in loggers if int(Path(f"/proc/{pid}/stat").read_text().split()[3]) not in loggers]
-    assert len(first) == 1, loggers
-    return first[0]
 
 
 def until_compressed(daemon: Daemon, name: str) -> None:
@@ -285,7 +276,7 @@ def test_a_follower_outlives_the_logger_and_the_daemon(start_daemon: Callable[..
         assert output_of(following, 6) == b"ready\n"
         daemon.does("signal", "USR1", "web")
         got = b"ready\n" + output_of(following, 100_000)
-        os.kill(logger_of(daemon), signal.SIGKILL)
+        os.kill(daemon.logger, signal.SIGKILL)
         got += output_of(following, len(expected) - len(got))
         assert got == expected
         assert daemon.stop() == 0
@@ -302,7 +293,7 @@ def test_a_stuck_logger_delays_logs_by_a_second_and_nobody_else(start_daemon: Ca
     daemon.until_state("web", "RUNNING")
     daemon.does("send", "web", "before")
     daemon.until_output("web", b"before")
-    with stopped(logger_of(daemon)):
+    with stopped(daemon.logger):
         daemon.does("send", "web", "after")
         began_s = time.monotonic()
         with daemon.procctl_running("logs", "web") as showing, daemon.client() as client:

@@ -76,7 +76,7 @@ def test_a_logger_that_is_killed_again_and_again_loses_and_doubles_nothing(
         )
     )
     for _ in range(12):
-        pid = daemon.logger()
+        pid = daemon.logger
         reached = {name: daemon.record(name)["streams"]["stdout"]["offset"] for name in programs}
         until(
             lambda reached=reached: all(
@@ -85,7 +85,7 @@ def test_a_logger_that_is_killed_again_and_again_loses_and_doubles_nothing(
             "all logs to grow",
         )
         os.kill(pid, signal.SIGKILL)
-        until(lambda pid=pid: daemon.logger_now() not in {pid, None}, "another logger")
+        until(lambda pid=pid: daemon.logger_now not in {pid, None}, "another logger")
     for name in programs:
         Path(f"{stop}.{name}").touch()
         daemon.until_state(name, "EXITED")
@@ -108,14 +108,14 @@ def test_a_gigabyte_goes_through_once(start_daemon: Callable[..., Daemon], tmp_p
         f"[programs.big]\nrestart = 'never'\nlog.max_size = '100MiB'\nlog.keep = 100\n"
         f"command = {python('gigabyte.py', size, said)}\n"
     )
-    logger = daemon.logger()
+    logger = daemon.logger
     until(lambda: daemon.record("big")["streams"]["stdout"]["offset"] > 10 * MIB)
-    before = rss_bytes(daemon.pid, "VmHWM")
+    before = rss_bytes(daemon.supervisor, "VmHWM")
     deadline_s = time.monotonic() + 120
     while daemon.record("big")["state"] != "EXITED":
         assert time.monotonic() < deadline_s
         time.sleep(0.1)
-    assert rss_bytes(daemon.pid, "VmHWM") - before < 8 * MIB
+    assert rss_bytes(daemon.supervisor, "VmHWM") - before < 8 * MIB
     assert rss_bytes(logger, "VmHWM") < 40 * MIB
     assert daemon.stop() == 0
     path = daemon.directory / "log/big.log"
@@ -137,7 +137,7 @@ def test_what_a_program_says_last_is_logged_when_procd_ends(start_daemon: Callab
         f"[programs.talks]\nshell = true\nstop_scope = 'process'\ncommand = {json.dumps(script)}\n"
     )
     daemon.until_output("talks", b"ready")
-    logger = daemon.logger()
+    logger = daemon.logger
     assert daemon.stop() == 0
     assert daemon.output("talks") == b"ready\n" + b"".join(b"%05d\n" % number for number in range(100_000))
     assert not alive(logger)
@@ -234,14 +234,14 @@ def test_too_few_descriptors_for_all_logs_leave_those_that_there_is_room_for(
         "[programs.many]\ninstances = 110\nshell = true\ncommand = 'echo hello; exec sleep 1000'\n",
         prefix=["prlimit", "--nofile=192:192"],
     )
-    logger = daemon.logger()
+    logger = daemon.logger
     until(lambda: {record["state"] for record in daemon.records().values()} == {"RUNNING"}, "all to run")
     logged = until(
         lambda: [name for name in daemon.records() if daemon.output(name) == b"hello\n"][59:], "logs"
     )
     until(lambda: sum("log: " in record["reason"] for record in daemon.records().values()) >= 10, "no room")
     assert not any(daemon.records()[name]["streams"]["stdout"]["trouble"] for name in logged)
-    assert daemon.logger() == logger
+    assert daemon.logger == logger
     assert daemon.stop() == 0
     assert "Traceback" not in daemon.said.read_text()
 

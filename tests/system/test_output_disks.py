@@ -118,7 +118,7 @@ def assert_lives(content: bytes, count: int) -> None:
 @contextlib.contextmanager
 def stuck(daemon: Daemon, disk: Disk | None) -> Iterator[None]:
     """A logger that does nothing: on a frozen disk, or because it was stopped."""
-    logger = daemon.logger()
+    logger = daemon.logger
     if disk is None:
         os.kill(logger, signal.SIGSTOP)
     else:
@@ -134,11 +134,11 @@ def stuck(daemon: Daemon, disk: Disk | None) -> Iterator[None]:
 
 def check_that_supervision_goes_on(daemon: Daemon, disk: Disk | None, tmp_path: Path, logs: Path) -> None:
     """While the logger is stuck, restarts and `status` are as quick as ever; then everything is in the logs."""
-    logger = daemon.logger()
+    logger = daemon.logger
     until(lambda: (logs / "writes.log").exists() and (logs / "writes.log").stat().st_size > 10_000)
     quiet_restart_s = seconds_of(lambda: restart(daemon, "quick"))
     quiet_status_s = seconds_of(daemon.records)
-    had, rss = descriptors(daemon.pid), rss_bytes(daemon.pid)
+    had, rss = descriptors(daemon.supervisor), rss_bytes(daemon.supervisor)
     with stuck(daemon, disk):
         reached = daemon.record("writes")["streams"]["stdout"]["offset"]
         if disk is not None:
@@ -151,12 +151,12 @@ def check_that_supervision_goes_on(daemon: Daemon, disk: Disk | None, tmp_path: 
         assert restart_s < 3 * quiet_restart_s + 0.1
         assert status_s < 3 * quiet_status_s + 0.05
         assert daemon.record("writes")["streams"]["stdout"]["offset"] - reached < 4 * MIB
-        assert descriptors(daemon.pid) - had <= TIMES + 4
-        assert rss_bytes(daemon.pid) - rss < 4 * MIB
+        assert descriptors(daemon.supervisor) - had <= TIMES + 4
+        assert rss_bytes(daemon.supervisor) - rss < 4 * MIB
     (tmp_path / "stop").touch()
     until((tmp_path / "stop.done").exists)
     daemon.does("stop", "--all")
-    until(lambda: descriptors(daemon.pid) <= had, "the descriptors to be closed")
+    until(lambda: descriptors(daemon.supervisor) <= had, "the descriptors to be closed")
     assert daemon.stop() == 0
     assert_numbers((logs / "writes.log").read_bytes(), int((tmp_path / "stop.done").read_text()))
     assert_lives((logs / "quick.log").read_bytes(), 2 * TIMES + 1)
@@ -197,7 +197,7 @@ def test_procd_ends_in_time_on_a_frozen_disk(
 ) -> None:
     """It says how much is in the pipes, and leaves the logger to it: after the thaw all of it is in the log."""
     daemon = make_daemon(writes(tmp_path), head=head_on(disk)).start()
-    logger = daemon.logger()
+    logger = daemon.logger
     log = disk.place / "log/writes.log"
     until(lambda: log.exists() and log.stat().st_size > 10_000)
     with stuck(daemon, disk):
@@ -344,7 +344,7 @@ def test_a_hundred_floods_do_not_hold_up_another_program(
         "[programs.flood]\ninstances = 100\nlog.max_size = '1MiB'\nlog.keep = 1\nnice = 10\n"
         f"command = {python('flood.py', 10**15)}\n" + lives_of(tmp_path)
     )
-    logger = daemon.logger()
+    logger = daemon.logger
     until(lambda: all(record["state"] == "RUNNING" for record in daemon.records().values()))
     until(lambda: all(record["streams"]["stdout"]["offset"] > MIB for record in daemon.records().values()
           if record["program"] == "flood"))  # fmt: skip
@@ -352,7 +352,7 @@ def test_a_hundred_floods_do_not_hold_up_another_program(
         restart(daemon, "quick")
     until(lambda: f"life {TIMES + 1} begins".encode() in daemon.output("quick"))
     assert rss_bytes(logger, "VmHWM") < 40 * MIB
-    assert rss_bytes(daemon.pid, "VmHWM") < 90 * MIB
+    assert rss_bytes(daemon.supervisor, "VmHWM") < 90 * MIB
     daemon.does("stop", "flood")
     daemon.does("stop", "quick")
     daemon.does("logs", "quick", "-n", "1")

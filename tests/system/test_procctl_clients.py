@@ -61,7 +61,7 @@ def test_each_method_has_typed_answers(shared: Daemon, client: Client) -> None:
     shared.until_state("quiet", "RUNNING")
     with client:
         hello = client.hello()
-        assert (hello.pid, "stop" in hello.you.rights) == (shared.pid, True)
+        assert (hello.pid, "stop" in hello.you.rights) == (shared.supervisor, True)
         (quiet,) = client.status("quiet")
         assert (quiet.state, quiet.pid, quiet.ready) == ("RUNNING", shared.process("quiet"), True)
         assert quiet.streams["stdout"].path.endswith("quiet.log")
@@ -245,7 +245,7 @@ async def _many(path: str) -> list[Any]:
 def test_calls_of_many_tasks_share_a_connection(shared: Daemon) -> None:
     """Each gets its own answer."""
     hello, *rest = asyncio.run(_many(str(shared.socket)))
-    assert hello.pid == shared.pid
+    assert hello.pid == shared.supervisor
     assert {each[0].name if isinstance(each, list) else each.name for each in rest} == {"quiet"}
 
 

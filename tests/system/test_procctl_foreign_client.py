@@ -28,7 +28,7 @@ def test_a_client_library_of_somebody_else_works(shared: Daemon) -> None:
     done = run([sys.executable, PROGRAMS / "foreign_client.py", shared.socket])
     assert done.code == 0, done
     told = json.loads(done.out)
-    assert (told["hello"]["protocol"], told["hello"]["pid"]) == (1, shared.pid)
+    assert (told["hello"]["protocol"], told["hello"]["pid"]) == (1, shared.supervisor)
     records = {record["name"]: record for record in told["status"]["programs"]}
     assert (records["cat"]["pid"], records["later"]["pid"]) == (shared.process("cat"), None)
     assert [(row["ok"], row["state"]) for row in told["start"]["programs"]] == [(True, "RUNNING")]

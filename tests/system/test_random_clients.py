@@ -74,5 +74,5 @@ def test_every_sequence_of_bytes_is_answered_or_ends_its_connection(
             while data := talking.recv(65536):
                 assert all(isinstance(each, Response | Notification) for each in wire.receive(data))
     with shared.client() as client:
-        assert client.call("hello")["pid"] == shared.pid
+        assert client.call("hello")["pid"] == shared.supervisor
     assert "Traceback" not in shared.said.read_text()

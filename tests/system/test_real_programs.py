@@ -226,14 +226,14 @@ def test_200_megabytes_arrive_as_they_were_sent(
         restart = "never"
         """)
     daemon.until_state("hash", "RUNNING")
-    Path(f"/proc/{daemon.pid}/clear_refs").write_text("5")
-    before = rss_bytes(daemon.pid, "VmHWM")
+    Path(f"/proc/{daemon.supervisor}/clear_refs").write_text("5")
+    before = rss_bytes(daemon.supervisor, "VmHWM")
     with big.open("rb") as file:
         assert daemon.does("send", "hash", "--eof", stdin=file.fileno()) == "200000000 bytes accepted\n"
     daemon.until_state("hash", "EXITED")
     with big.open("rb") as file:
         expected = hashlib.file_digest(file, "sha256").hexdigest()
     assert daemon.output("hash") == f"200000000 {expected}\n".encode()
-    grown = rss_bytes(daemon.pid, "VmHWM") - before
+    grown = rss_bytes(daemon.supervisor, "VmHWM") - before
     record_property("daemon_grew_bytes", grown)
     assert grown < 8 << 20

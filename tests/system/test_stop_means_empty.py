@@ -58,7 +58,7 @@ def test_what_a_program_left_behind_when_it_ended_is_found(
         restart = "never"
         """)
     daemon.until_state("daemon", "EXITED")
-    ours = {daemon.pid, daemon.logger()}
+    ours = {daemon.pid, daemon.supervisor, daemon.logger}
     if asked:
         daemon.does("stop", "daemon")
         assert set(marked(daemon.mark)) == ours

@@ -319,7 +319,7 @@ def test_waiting_in_vain_exits_with_7(shared: Daemon) -> None:
 
 def test_version_shows_both(shared: Daemon) -> None:
     """Of procctl and of the daemon, with its PID."""
-    assert f"PID {shared.pid}" in shared.does("version")
+    assert f"PID {shared.supervisor}" in shared.does("version")
 
 
 @pytest.mark.parametrize(

@@ -99,10 +99,10 @@ def test_a_directory_that_cannot_be_made_is_an_error_with_its_path() -> None:
 def test_a_full_disk_is_no_reason_to_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The lock is what counts; the PID is for people."""
 
-    def full(fd: int, content: bytes) -> int:
-        raise OSError(28, f"No space left for {content!r} on {fd}")
+    def full(fd: int, content: bytes, offset: int) -> int:
+        raise OSError(28, f"No space left for {content!r} on {fd} at {offset}")
 
-    monkeypatch.setattr(os, "write", full)
+    monkeypatch.setattr(os, "pwrite", full)
     held = lock.hold(str(tmp_path))
     monkeypatch.undo()
     with pytest.raises(RuntimeDirectoryHeld, match="another procd"):

@@ -12,8 +12,6 @@ from procd.wire import MAX_CHUNK_BYTES, REPLY_LIMITS, REQUEST_LIMITS, Limits
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs/reference/protocol.md").read_text(encoding="utf-8")
-#: Rights of methods that are decided and not there yet.
-TO_COME = {"upgrade"}
 UNITS = {"": 1, "KiB": 1024, "MiB": 1024**2}
 
 
@@ -64,12 +62,7 @@ def test_every_method_is_described_with_its_right_and_parameters() -> None:
 def test_every_right_is_needed_for_something() -> None:
     """A right that no method needs would promise a protection that is not there."""
     needed = {method.right for method in METHODS.values()} | {Right.RUN_AS}  # `run` asks for that one by itself
-    assert {right.value for right in set(Right) - needed} <= TO_COME
-
-
-def test_what_is_to_come_is_not_there() -> None:
-    """A right leaves the list when its method comes."""
-    assert not TO_COME & set(METHODS)
+    assert set(Right) == needed
 
 
 def test_every_notification_is_described() -> None:
