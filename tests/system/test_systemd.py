@@ -407,6 +407,25 @@ def test_a_program_that_runs_out_of_memory_does_not_take_the_others_with_it(syst
     assert system.property("procd", "TasksMax") == "infinity"
 
 
+def test_the_keeper_is_the_last_that_the_oom_killer_takes(system: Machine) -> None:
+    """The keeper alone: supervisor and programs have what the unit says, and a new supervisor has it, too."""
+    drop_in(system, "OOMScoreAdjust=10")
+    system.does("systemctl", "start", "procd")
+
+    def score(number: int | str) -> int:
+        return int(system.does("cat", f"/proc/{number}/oom_score_adj"))
+
+    # Whoever runs the tests may lack the right (CAP_SYS_RESOURCE); then the keeper is as the others.
+    may = system.run("sh", "-c", "echo -900 > /proc/self/oom_score_adj").code == 0
+    first = supervisor(system)
+    assert score(system.property("procd", "MainPID")) == (-900 if may else 10)
+    assert (score(first), score(pid(system, "quiet"))) == (10, 10)
+    system.does("kill", "-KILL", str(first))
+    until(lambda: supervisor(system) not in {0, first}, "another supervisor")
+    procctl(system, "restart", "quiet")
+    assert (score(supervisor(system)), score(pid(system, "quiet"))) == (10, 10)
+
+
 def test_a_socket_of_systemd_outlives_the_supervisor_and_the_unit(system: Machine) -> None:
     """Whoever connects first starts procd; the keeper holds the socket for the next supervisor."""
     system.write(
