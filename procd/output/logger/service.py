@@ -36,6 +36,8 @@ class Service:
         self._loop = Loop()
         self._line = line = Line(keeper)
         self._conversation: Conversation | None = None
+        #: The conversation is.
+        self._is_over = False
         self._done = int(os.environ.pop(_DONE_VARIABLE, "0"))
         line.on_record = self._on_record
         line.on_lost = self._on_lost
@@ -50,8 +52,11 @@ class Service:
         # Nobody speaks to us, and nothing is left to be moved; but perhaps somebody will.
         if self._conversation is not None:
             self._conversation.abandon()
+        self._is_over = True
+        self._loop = Loop()
+        self._loop.watch(self._line.fileno(), READABLE, self._hear)
         if not self._line.lost:
-            self._begin_anew()
+            self._loop.run()
 
     def _on_wants(self, what: str) -> None:
         interest = READABLE | WRITABLE if what == ROOM else READABLE
@@ -67,7 +72,8 @@ class Service:
             record.close()
         elif self._conversation is not None:
             record.close()
-            self._conversation.abandon()
+            if not self._is_over:
+                self._conversation.abandon()
             self._begin_anew()
         else:
             self._done = inode
@@ -85,7 +91,7 @@ class Service:
 
     def _on_lost(self) -> None:
         self._loop.unwatch(self._line.fileno())
-        if self._conversation is None:
+        if self._conversation is None or self._is_over:
             self._loop.over = True
             return
         os.write(2, b"procd: logger: the keeper is gone; goes on as long as there is a supervisor\n")
