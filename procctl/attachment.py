@@ -180,16 +180,14 @@ class Attachment:
 
         Raises Signalled, Unreachable, the Refusal of a daemon that ends, and OSError of the own output.
         """
-        for message in self._line.kept():
-            self._take(message, signals)
+        self._take_all(self._line.kept(), signals)
         while self._ending is None:
             for fd in self._wait(signals):
                 if fd == signals.fileno():
                     for number in signals.take():
                         self._on_signal(number)
                 elif fd == self._line.fileno():
-                    for message in self._line.came():
-                        self._take(message, signals)
+                    self._take_all(self._line.came(), signals)
                 elif self._leaves_at is None:
                     self._read_keyboard()
             self._leave_in_time()
@@ -242,12 +240,19 @@ class Attachment:
 
     # Out
 
+    def _take_all(self, messages: Iterator[Notification | Response], signals: Signals) -> None:
+        """Take messages until the end of the stream: behind it may be the daemon's own, which is an error."""
+        for message in messages:
+            self._take(message, signals)
+            if self._ending is not None:
+                return
+
     def _take(self, message: Notification | Response, signals: Signals) -> None:
         if not isinstance(message, Notification):
             self._answered(message)
             return
         part = part_of(message, self._stream)
-        if part is None or self._ending is not None:
+        if part is None:
             return
         kind, body = part
         signals.writing = True

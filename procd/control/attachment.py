@@ -39,6 +39,7 @@ class Attachment:
         self._sources = sources
         self._parts: dict[str, _Part] = {}
         self._closed = False
+        self._told = False
         #: Until what the life wrote is in its logs.
         self._synced: asyncio.Task[bool] | None = None
         self._over: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
@@ -82,7 +83,7 @@ class Attachment:
             if self._over.done():
                 last = self._over.result()
                 await self._send_the_rest(tasks)
-            outlet.notify("stream.end", [number, last])
+            self._send_end(number, outlet, last)
         finally:
             for task in tasks:
                 task.cancel()
@@ -120,9 +121,16 @@ class Attachment:
         return reached if begins is None else min(begins, reached)
 
     def send_rest(self, number: int, outlet: Outlet) -> None:
-        """Send now what is there and was not sent."""
+        """Send now what is there and was not sent; and how the life ended, if that was all of it."""
         for stream, (source, at) in self._sources.items():
-            source.send_rest(number, self._parts.get(stream) or _Part(outlet, stream, at))
+            source.send_rest(number, self._parts.setdefault(stream, _Part(outlet, stream, at)))
+        if self._over.done() and all(part.reached >= self._end_of(each) for each, part in self._parts.items()):
+            self._send_end(number, outlet, self._over.result())
+
+    def _send_end(self, number: int, outlet: Outlet, last: dict[str, Any]) -> None:
+        if not self._told:
+            self._told = True
+            outlet.notify("stream.end", [number, last])
 
     def close(self) -> None:
         """Look no more; harmless if that was done."""
