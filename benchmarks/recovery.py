@@ -87,7 +87,7 @@ def pss_mib(pid: int) -> float:
 
 def memory(daemon: Daemon) -> str:
     """What keeper, supervisor and logger have."""
-    processes = {"keeper": daemon.pid, "supervisor": answered(daemon), "logger": daemon.logger()}
+    processes = {"keeper": daemon.pid, "supervisor": answered(daemon), "logger": daemon.logger}
     return ", ".join(f"{name} {pss_mib(pid):.1f} MiB" for name, pid in processes.items())
 
 

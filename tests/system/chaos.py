@@ -106,18 +106,10 @@ def configuration(evidence: Path) -> str:
 class Victim:
     """One of the two that are killed: the process that it is at present, looked for again each time."""
 
-    def __init__(self, keeper: int, name: str, word: bytes) -> None:
+    def __init__(self, name: str, pid: Callable[[], int | None]) -> None:
         self.name = name
-        self._keeper = keeper
-        self._word = word
-
-    def pid(self) -> int | None:
-        """Its PID; None while there is none."""
-        for pid in children_of(self._keeper):
-            with contextlib.suppress(OSError):
-                if self._word in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0") and alive(pid):
-                    return pid
-        return None
+        #: Its PID; None while there is none.
+        self.pid = pid
 
     def signal(self, number: signal.Signals) -> int | None:
         """Signal it, and nobody else; whom."""
@@ -179,8 +171,8 @@ class Chaos:
     def run(self, seconds: float) -> None:
         """Go through it, and look at everything; `mistakes` has what was wrong."""
         daemon = self.daemon.start(environment={"PROCD_KEEPER_PACE": PACE})
-        self._supervisor = Victim(daemon.pid, "supervisor", b"supervise")
-        self._logger = Victim(daemon.pid, "logger", b"log")
+        self._supervisor = Victim("supervisor", lambda: daemon.supervisor_now)
+        self._logger = Victim("logger", lambda: daemon.logger_now)
         self._until_steady()
         self._pids = {name: pid for name, pid in daemon.pids().items() if name in STEADY and pid is not None}
         self._begin_readers()
