@@ -7,6 +7,7 @@ the records `meta`, `lock` and `specs`.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from msgspec import structs
 from procd import __version__, config, faults, lock
 from procd.config import snapshot
 from procd.config.spec import Configuration
-from procd.errors import ConfigurationError, UnreadableRecord
+from procd.errors import ConfigurationError, RuntimeDirectoryHeld, UnreadableRecord
 from procd.keeper import inheritance
 from procd.keeper.bequest import SOCKET_NAME
 from procd.runtime.recalled import Recalled
@@ -78,10 +79,16 @@ async def recall(loop: asyncio.AbstractEventLoop, memory: Memory) -> Recalled:
     return recalled
 
 
-async def take_over(loop: asyncio.AbstractEventLoop, memory: Memory, runtime_dir: str) -> bool:
-    """Have our keeper know all that a supervisor holds that has lost its own; whether there was one."""
-    connection = inheritance.claim(f"{runtime_dir}/{SOCKET_NAME}")
-    return connection is not None and await inheritance.inherit(loop, connection, memory)
+async def take_over(loop: asyncio.AbstractEventLoop, memory: Memory, held: RuntimeDirectoryHeld) -> None:
+    """Have our keeper know all that a supervisor holds that has lost its own.
+
+    Raises `held` again where there is none, and OSError where that failed: another try may have more luck.
+    """
+    connection = inheritance.claim(f"{held.path}/{SOCKET_NAME}")
+    if connection is None:
+        raise held
+    if not await inheritance.inherit(loop, connection, memory):
+        raise OSError(errno.EAGAIN, "what another procd holds could not be taken over", held.path)
 
 
 def has_predecessor(recalled: Recalled) -> bool:

@@ -79,8 +79,7 @@ async def _begin_and_run(
         beginning = begin(memory, recalled, path)
     except RuntimeDirectoryHeld as error:
         # Perhaps by a procd that has lost its keeper, and waits for us.
-        if not await take_over(asyncio.get_running_loop(), memory, error.path):
-            raise
+        await take_over(asyncio.get_running_loop(), memory, error)
         recalled = await recall(asyncio.get_running_loop(), memory)
         beginning = begin(memory, recalled, path)
     daemon = beginning.configuration.daemon

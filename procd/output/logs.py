@@ -23,6 +23,7 @@ from procd.output.board import Board
 from procd.output.channel import Channel, Parcel
 from procd.output.logger.pipe import unread_bytes
 from procd.output.notes import Notes
+from procd.output.own_lines import OwnLines, look
 from procd.output.questions import Questions
 from procd.output.remembered import Remembered, read
 from procd.output.slot import HeldPipe, settings
@@ -75,8 +76,9 @@ class Logs:
         self._board = Board.make()
         self._stash = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._slots = Slots(self._board)
+        self._own_lines = OwnLines(self.attach)
         self._channel = Channel(loop, start, self)
-        self._questions = Questions(self._slots.__contains__, self._channel.flush)
+        self._questions = Questions(lambda number: number in self._slots, self._channel.flush)
         self._watchers: dict[StreamKey, list[Watcher]] = {}
         #: What tells those who watch a log that is being forgotten, when it does so at the latest, and what was
         #: dropped of that log before.
@@ -110,21 +112,13 @@ class Logs:
         """Go on with the logs of an earlier daemon; before `begin`.
 
         `records` are those of `remembered`, by what follows its prefix; their descriptors are taken over.
-        Raises ValueError for what is none of them.
+        Raises UnreadableRecord; then nothing has changed.
         """
         left = read(records)
-        if left.board is None:
-            return
-        self._board.close()
-        for fd in self._stash:
-            os.close(fd)
-        board, *stash = left.board
-        self._board = Board(board)
-        self._stash = stash[0], stash[1]
-        self._slots = Slots(self._board)
-        self._questions = Questions(self._slots.__contains__, self._channel.flush)
-        self._verbs[messages.SYNCED] = partial(self._questions.answered, answer=True)
-        self._verbs[messages.ROTATED] = self._questions.answered
+        if left.board is not None:
+            self._let_go_of_memory()
+            self._board, self._stash = left.board, left.stash
+            self._slots = Slots(left.board)
         for slot in left.slots:
             self._slots.adopt(slot)
             self._last_pipe = max(self._last_pipe, *(pipe.number for pipe in slot.pipes), 0)
@@ -251,11 +245,12 @@ class Logs:
 
         Returns whether they were taken: not if it is not kept, or too many wait for a logger that is stuck.
         """
+        return self.keeps(key) and self._own_lines.write(key, data)
+
+    def unwritten(self, key: StreamKey) -> bytes:
+        """What is still in the pipes of a log, and on its way to its file."""
         slot = self._slots.get(key)
-        if slot is None or not slot.write(data):
-            return False
-        self._tell(slot)
-        return True
+        return b"".join(look(pipe.fd) for pipe in slot.pipes) if slot is not None else b""
 
     def forget(self, program: str) -> None:
         """Close the logs of a program that was removed, after what is left in its pipes."""
@@ -356,6 +351,7 @@ class Logs:
 
         The board can be read until `release`.
         """
+        self._own_lines.close()
         if not self._channel.is_open:
             return
         dropped = self._slots.dropped()
@@ -373,12 +369,16 @@ class Logs:
 
     def release(self) -> None:
         """Let go of everything."""
+        self._own_lines.close()
         self._channel.release()
         for _, timer, _ in self._leaving.values():
             timer.cancel()
         for task in self._tasks:
             task.cancel()
         self._slots.close()
+        self._let_go_of_memory()
+
+    def _let_go_of_memory(self) -> None:
         for fd in self._stash:
             os.close(fd)
         self._board.close()
@@ -402,9 +402,17 @@ class Logs:
             fds = (self._board.fd, *self._stash)
             return Parcel([messages.BEGIN, os.getpid()], fds, self._greeting_sent)
         parcel = self._slots.next_parcel() or self._questions.next_parcel()
+        if parcel is not None and parcel.message[0] == messages.GAVE_UP:
+            return parcel._replace(sent=partial(self._gave_up_sent, parcel))
         if parcel is None and self._closing and not self._close_told:
             return Parcel([messages.CLOSE], sent=self._close_sent)
         return parcel
+
+    def _gave_up_sent(self, parcel: Parcel) -> None:
+        slot = self._slots.numbered(parcel.message[1])
+        if slot is not None and parcel.sent is not None:
+            parcel.sent()
+            self._remembered.slot(slot)
 
     def _greeting_sent(self) -> None:
         self._greeted = True

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgpack
 
+from procd.errors import UnreadableRecord
+from procd.output.board import Board
 from procd.output.slot import HeldPipe, Slot
 from procd.output.streams import StreamKey
 
@@ -61,11 +63,10 @@ class Remembered:
         if self._kept.get(slot.number) == now:
             return
         self._kept[slot.number] = now
-        pipes = [
-            [pipe.number, pipe.pid, pipe.detached, None if pipe.spec == slot.spec else pipe.spec]
-            for pipe in slot.pipes
-        ]
-        content = [VERSION, slot.number, slot.key.program, slot.key.stream, slot.spec, slot.forgotten, pipes]
+        pipes = [[pipe.number, pipe.pid, pipe.detached] for pipe in slot.pipes]
+        content = [
+            VERSION, slot.number, *slot.key, slot.spec, slot.forgotten, slot.gave_up, pipes,
+        ]  # fmt: skip
         value = msgpack.packb(content, unicode_errors="surrogateescape")
         self._memory.put(f"{PREFIX}:{slot.number}", value, [pipe.fd for pipe in slot.pipes])
 
@@ -84,36 +85,48 @@ class Remembered:
 
 
 def _state(slot: Slot) -> tuple[object, ...]:
-    return slot.spec, slot.forgotten, [(pipe.number, pipe.detached) for pipe in slot.pipes]
+    return slot.spec, slot.forgotten, slot.gave_up, [(pipe.number, pipe.detached) for pipe in slot.pipes]
 
 
 class Found(NamedTuple):
-    """What was left: the descriptors of the board and of the stash, and the logs by their numbers."""
+    """What was left: the board, the two ends of the stash, and the logs by their numbers."""
 
-    board: tuple[int, ...] | None
+    board: Board | None
+    stash: tuple[int, int]
     slots: list[Slot]
 
 
 def read(records: Mapping[str, Left]) -> Found:
-    """Make logs of what was left, by what follows the prefix of its key.  Raises ValueError."""
-    found = Found(records[_BOARD].fds if _BOARD in records else None, [])
+    """Make logs of what was left, by what follows the prefix of its key.  Raises UnreadableRecord."""
+    board, stash, slots = None, (-1, -1), []
     for name, record in records.items():
-        content = msgpack.unpackb(record.value, unicode_errors="surrogateescape")
-        if content[0] != VERSION:
-            raise ValueError(f"the record of log {name} is of version {content[0]}; this procd reads {VERSION}")
-        if name != _BOARD:
-            found.slots.append(_slot(content, record.fds))
-    found.slots.sort(key=lambda slot: slot.number)
-    return found
+        try:
+            content = _content(record.value)
+            if name == _BOARD:
+                fd, read_end, write_end = record.fds
+                board, stash = Board(fd), (read_end, write_end)
+            else:
+                slots.append(_slot(content, record.fds))
+        except (ValueError, TypeError) as error:
+            raise UnreadableRecord(f"log {name}", str(error)) from error
+    return Found(board, stash, sorted(slots, key=lambda slot: slot.number))
+
+
+def _content(value: bytes) -> list[Any]:
+    content: list[Any]
+    version, *content = msgpack.unpackb(value, unicode_errors="surrogateescape")
+    if version != VERSION:
+        raise ValueError(f"it is of version {version}; this procd reads {VERSION}")
+    return content
 
 
 def _slot(content: list[Any], fds: tuple[int, ...]) -> Slot:
-    _, number, program, stream, spec, forgotten, pipes = content
+    number, program, stream, spec, forgotten, gave_up, pipes = content
     slot = Slot(number, StreamKey(program, stream), spec)
-    slot.forgotten = forgotten
-    for (pipe_number, pid, detached, its_spec), fd in zip(pipes, fds, strict=True):
+    slot.forgotten, slot.gave_up = forgotten, gave_up
+    for (pipe_number, pid, detached), fd in zip(pipes, fds, strict=True):
         pipe = HeldPipe(pipe_number, fd, pid, None)
-        pipe.spec = its_spec or spec
+        pipe.spec = spec
         pipe.detached = detached
         slot.pipes.append(pipe)
     return slot

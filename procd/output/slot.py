@@ -73,7 +73,7 @@ class Slot:
     """One log.  `number` is its place on the board."""
 
     __slots__ = (
-        "_forget_told", "_gave_up", "_told_spec", "_watch_told", "_writes", "forgotten", "key", "number",
+        "_forget_told", "_told_spec", "_watch_told", "_writes", "forgotten", "gave_up", "key", "number",
         "pipes", "spec", "trouble", "watched",
     )  # fmt: skip
 
@@ -88,7 +88,8 @@ class Slot:
         self.forgotten = False
         #: Why it cannot be written; empty when it can.
         self.trouble = ""
-        self._gave_up = 0
+        #: Bytes that were thrown away before the logger could take them, of which it is still to be told.
+        self.gave_up = 0
         self._writes: list[bytes] = []
         self.forget_what_was_said()
 
@@ -124,7 +125,7 @@ class Slot:
         for old in unsent[:-MOST_UNSENT]:
             lost += unread_bytes(old.fd)
             self.end(old)
-        self._gave_up += lost
+        self.gave_up += lost
         return lost
 
     def try_again(self) -> None:
@@ -177,8 +178,8 @@ class Slot:
             return Parcel([messages.OPEN, number, spec], sent=partial(self._open_sent, spec))
         if self.watched != self._watch_told:
             return Parcel([messages.WATCH, number, self.watched], sent=partial(self._watch_sent, self.watched))
-        if self._gave_up:
-            return Parcel([messages.GAVE_UP, number, self._gave_up], sent=self._gave_up_sent)
+        if self.gave_up:
+            return Parcel([messages.GAVE_UP, number, self.gave_up], sent=self._gave_up_sent)
         parcel = self._next_of_pipes()
         if parcel is not None:
             return parcel
@@ -225,7 +226,7 @@ class Slot:
         self._watch_told = wanted
 
     def _gave_up_sent(self) -> None:
-        self._gave_up = 0
+        self.gave_up = 0
 
     def _finish_sent(self) -> None:
         for pipe in self.pipes:

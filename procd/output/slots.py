@@ -75,13 +75,11 @@ class Slots:
 
     def add(self, key: StreamKey, spec: dict[str, Any]) -> Slot:
         """Make the log of a stream that has none."""
-        if self._free:
-            number = self._free.pop()
-            self._board.clear(number)
-        else:
-            number = len(self._by_number) + 1
-            if number >= SLOTS:
-                raise AssertionError(f"there are not so many programs that they have {number} logs")
+        number = self._free.pop() if self._free else len(self._by_number) + 1
+        if number >= SLOTS:
+            raise AssertionError(f"there are not so many programs that they have {number} logs")
+        # It may have been another's: of ours, or of an earlier daemon's.
+        self._board.clear(number)
         slot = self._by_key[key] = self._by_number[number] = Slot(number, key, spec)
         return slot
 

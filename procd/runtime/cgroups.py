@@ -56,7 +56,8 @@ class Cgroups:
         systemd before 254 puts the first process of a unit where that is not allowed then (cgroups(7)).
         Whoever comes enters again (`enter`), and limits hold from then on.
         """
-        if self._ours is None or not self._is_prepared:
+        self._ours = self._ours or delegation.find()
+        if self._ours is None or not Path(self._ours.directory, PROGRAMS).exists():
             return
         self._is_prepared = False
         names = " ".join(f"-{name}" for name in sorted(self._ours.controllers & _CONTROLLERS))

@@ -103,10 +103,14 @@ class EventLog:
         A log that cannot be read is told, and is no reason not to start.
         """
         records: list[Record] = []
+        # First what is on its way to the file, then the file: what moves in between is in one of them.
+        on_its_way = list(_records(self._logs.unwritten(KEY).split(b"\n")))
         try:
             records = [record async for record in self._read(pause)]
         except OSError as error:
             log.error("events of earlier cannot be read", path=self._path, reason=error.strerror)  # noqa: TRY400
+        known = {record.seq for record in records}
+        records += [record for record in on_its_way if record.seq not in known]
         missing = self._adopt(kept or {}, records)
         records += missing
         if records:

@@ -38,6 +38,11 @@ class FakeLogs:
         assert key == KEY
         self.path = spec.path
 
+    def unwritten(self, key: StreamKey) -> bytes:
+        """Nothing is on its way."""
+        assert key == KEY
+        return b""
+
     def write(self, key: StreamKey, data: bytes) -> bool:
         """Append to it."""
         assert key == KEY
