@@ -46,8 +46,9 @@ if TYPE_CHECKING:
 PACE = "beat=1 patience=1 grace=0.5 start=10 longest=0.2"
 #: As many events as are recorded with the keeper, at most.
 EVENTS_KEPT = 1100
-#: What the keeper may have more of at the end, of its own and shared memory: a few pages of its heap.
-KEEPER_MAY_GROW_BYTES = 400 << 10
+#: What the keeper may have more of at the end, however long it takes: the records of programs get longer with
+#: their histories, up to a bound, and its heap is cut into pieces when all of them come and go at once.
+KEEPER_MAY_GROW_BYTES = 1 << 20
 
 #: Instances of each program.  Those of `OPERATED` are started and stopped by clients, `dies` die by themselves.
 INSTANCES = {
