@@ -146,6 +146,7 @@ class Supervisor:
             kept = recalled.of(KEPT)
             await events.begin(lambda: asyncio.sleep(0), kept, version=__version__, pid=os.getpid())
             self._open_sockets()
+            runtime.keeping.file = self._beginning.in_force.programs
             await runtime.adopt(recalled, self._beginning.in_force.programs)
             self._listen(loop)
             self._catch_signals(loop)
@@ -297,14 +298,14 @@ class Supervisor:
         """Have the programs of the configuration, whatever there was before."""
         runtime = self.runtime
         if self._beginning.is_first:
-            runtime.keeping.file = self._configuration.programs
             cause = Cause("started with procd")
             programs = self._configuration.programs.values()
             runtime.submit(*(Add(spec, cause, spec.autostart) for spec in programs))
             return
         changes = plans.compare(self._in_force(), self._configuration).changes
-        cause = Cause("configuration changed" if changes else "")
-        self._put_in_force(self._configuration)
+        cause = Cause("configuration changed")
+        if self._configuration != self._beginning.in_force:
+            self._put_in_force(self._configuration)
         runtime.submit(*_events(changes, self._configuration, cause, runtime.transients))
         if self.closing:
             self._bound_stop()

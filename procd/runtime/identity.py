@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 #: would a thousand where there are few: at most this share of what procd may have open.
 FEWEST_KEPT, MOST_KEPT = 128, 1024
 KEPT_SHARE = 1 / 16
-KEPT_S = 30.0
+KEPT_S = 3600.0
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
@@ -63,7 +63,7 @@ def _usage(pid: int, fd: int) -> Usage:
 class Usages:
     """What many processes have used, for those who ask again and again: a dashboard of a thousand programs.
 
-    Their files stay open for a while, because to open and to close one costs three times as much as to read it.
+    Their files stay open for long, because to open and to close one costs three times as much as to read it.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -237,7 +237,7 @@ class Keeping:
         self._put("program", name, packed(dump_program(program)))
 
     def _specs_of(self, name: str, spec: ProgramSpec, successor: ProgramSpec | None) -> None:
-        if spec is self.file.get(name) and successor is None:
+        if successor is None and spec == self.file.get(name):
             self._specs.pop(name, None)
             self._drop("spec", name)
             return
@@ -271,7 +271,7 @@ class Keeping:
         found = {"machine": packed(dump_machine(self._machine))}
         for name, program in self._machine.programs.items():
             found[f"program:{name}"] = packed(dump_program(program))
-            if program.spec is not self.file.get(name):
+            if program.spec != self.file.get(name):
                 found[f"spec:{name}"] = snapshot.dump([program.spec])
         found |= {f"life:{life.name}": packed(life.record()) for life in lives}
         return found | {f"hook:{name}": packed(hook) for name, hook in hooks.items()}

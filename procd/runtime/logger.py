@@ -8,6 +8,7 @@ root only the rights that it needs.  It is no program, and belongs to none.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import site
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import procd
 from procd.config import capabilities
+from procd.errors import SpawnError
 from procd.keeper.messages import CHILD_PREFIX, fields
 from procd.output.logger.service import CHANNEL
 from procd.process import NULL, Process, ProcessProtocol, Settings
@@ -36,6 +38,7 @@ _NAME = "logger"
 #: What the keeper tells of it, and the record of one that an earlier keeper has started.
 LOGGER_KEY = CHILD_PREFIX.decode() + _NAME
 _EARLIER = "earlier logger"
+_NOBODY_STARTS_IT = "ended, and there is no keeper"
 _COMMAND = (sys.executable, "-P", "-m", "procd.output.logger")
 _CHANNEL_FD = 3
 
@@ -69,8 +72,8 @@ class _Logger(ProcessProtocol):
 class KeptLogger:
     """The keeper's logger, as `output.channel` starts one; `fallback` starts one of ours.
 
-    At most one logger writes: one that an earlier keeper has started has to be dead before another is told
-    anything.
+    At most one logger writes: one that we, or our predecessor, had beside an earlier keeper has to be dead
+    before another is told anything.  It is killed, which costs nothing; on a frozen disk that takes its time.
     """
 
     stays = True
@@ -81,8 +84,10 @@ class KeptLogger:
         self._fallback = fallback
         self._pid = 0
         self._pidfd = -1
+        #: The keeper that starts loggers for us is gone, whoever else keeps our records.
+        self._alone = False
         self._on_end: Callable[[str], None] | None = None
-        #: A logger of an earlier keeper that still lives, and the channel that waits for its end.
+        #: A logger beside an earlier keeper that still lives, and the channel that waits for its end.
         self._earlier = -1
         self._waiting = -1
 
@@ -93,33 +98,40 @@ class KeptLogger:
             self.told(record)
         earlier = recalled.take(_EARLIER)
         if earlier is not None:
-            self._memory.drop(_EARLIER)
             self._earlier = earlier.fds[0]
+            _kill(self._earlier)
             self._loop.add_reader(self._earlier, self._earlier_ended)
 
     def keep(self) -> None:
-        """Leave who we are told of to a supervisor of another keeper."""
+        """Leave the logger to a supervisor of another keeper."""
         if self._pidfd >= 0:
             self._memory.put(_EARLIER, b"", (self._pidfd,))
 
     def told(self, record: Record) -> None:
         """Hear from the keeper that it has started a logger."""
         about = fields(record.value)
-        self._forget()
-        another, self._pid = bool(self._pid), int(about["pid"])
-        # If it is dead already, the next is on its way.
-        with contextlib.suppress(ProcessLookupError):
-            self._pidfd = os.pidfd_open(self._pid)
-            self._loop.add_reader(self._pidfd, self._ended)
+        another = bool(self._pid)
+        self._follow(int(about["pid"]))
         if another:
             self._tell_end(about["last_end"])
 
+    def keeper_lost(self) -> None:
+        """Nobody starts a logger for us any more."""
+        self._alone = True
+        if self._pidfd < 0:
+            self._tell_end(_NOBODY_STARTS_IT)
+
     def start(self, channel: int, on_end: Callable[[str], None]) -> Child:
-        """Give the logger a channel, in place of one that it has."""
-        if self._memory.lost and self._pidfd < 0:
-            return self._fallback(channel, on_end)
+        """Give the logger a channel, in place of one that it has.  Raises SpawnError."""
+        if self._alone:
+            if self._earlier >= 0:
+                raise SpawnError("logger", errno.EBUSY)
+            child = self._fallback(channel, on_end)
+            self._follow(child.pid)
+            return child
         self._on_end = on_end
         if self._earlier >= 0:
+            self._leave_waiting()
             self._waiting = os.dup(channel)
         else:
             self._memory.give(_NAME, CHANNEL, b"", (channel,))
@@ -133,14 +145,21 @@ class KeptLogger:
     def kill(self) -> None:
         """End it at once."""
         if self._pidfd >= 0:
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+            _kill(self._pidfd)
+
+    def _follow(self, pid: int) -> None:
+        """Have a descriptor for the present logger; if it is dead already, the next is on its way."""
+        self._forget()
+        self._pid = pid
+        with contextlib.suppress(ProcessLookupError):
+            self._pidfd = os.pidfd_open(pid)
+            self._loop.add_reader(self._pidfd, self._ended)
 
     def _ended(self) -> None:
         """It is dead: the keeper starts another, if there is one."""
         self._forget()
-        if self._memory.lost:
-            self._tell_end("ended, and there is no keeper")
+        if self._alone:
+            self._tell_end(_NOBODY_STARTS_IT)
 
     def _tell_end(self, how: str) -> None:
         on_end, self._on_end = self._on_end, None
@@ -151,8 +170,13 @@ class KeptLogger:
         self._loop.remove_reader(self._earlier)
         os.close(self._earlier)
         self._earlier = -1
-        if self._waiting >= 0:
+        self._memory.drop(_EARLIER)
+        if self._waiting >= 0 and not self._alone:
             self._memory.give(_NAME, CHANNEL, b"", (self._waiting,))
+        self._leave_waiting()
+
+    def _leave_waiting(self) -> None:
+        if self._waiting >= 0:
             os.close(self._waiting)
             self._waiting = -1
 
@@ -165,7 +189,17 @@ class KeptLogger:
     def close(self) -> None:
         """Watch it no longer."""
         self._forget()
+        self._leave_waiting()
+        if self._earlier >= 0:
+            self._loop.remove_reader(self._earlier)
+            os.close(self._earlier)
+            self._earlier = -1
         self._on_end = None
+
+
+def _kill(pidfd: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
 
 
 def starter(loop: asyncio.AbstractEventLoop, reaper: Reaper, environ: Mapping[str, str]) -> Starter:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 #: Messages that are taken before the pipes get their turn.
 MESSAGES_A_ROUND = 64
+#: And how long that may take before others get theirs.
+ROUND_S = 0.05
 #: The daemon is not told more often than this that logs have grown.
 GROWN_S = 0.01
 #: Slots in one message: it has to stay far below its bound.
@@ -93,7 +96,11 @@ class Conversation:
     # What we hear; booleans are positional in messages
 
     def _listen(self) -> None:
+        ends_at = time.monotonic() + ROUND_S
         for _ in range(MESSAGES_A_ROUND):
+            # To open a log may take a slow disk its time, and the keeper asks meanwhile how we are.
+            if time.monotonic() > ends_at:
+                return
             try:
                 received = messages.receive(self._channel)
             except BlockingIOError:
