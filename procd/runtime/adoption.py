@@ -220,10 +220,9 @@ class Adoption:
         for name, spec in self._specs.items():
             if name in self._programs:
                 runtime.follow(spec)
-        for name, forget in self._transients.items():
-            if name in self._programs:
-                runtime.transients.resume(name, forget=bool(forget))
+        self._resume_transients()
         over = [call for name, record in self._lives.items() if (call := self._adopt_life(name, record))]
+        self._settle_intents()
         programs = tuple(runtime.machine.programs.values())
         for program in [program for program in programs if program.spawning]:
             self._answer_spawn(program.name)
@@ -244,6 +243,16 @@ class Adoption:
             else:
                 # Whoever asked for it had no answer yet.
                 self._runtime.keeping.let_go(name, "transient", "spec")
+
+    def _settle_intents(self) -> None:
+        """Lives that were found are recorded as such; of the other intents nothing came."""
+        runtime = self._runtime
+        for name in self._intents:
+            life = runtime.lives.get(name) if name in self._found else None
+            if life is not None:
+                runtime.keeping.born(life, life.ends())
+            else:
+                runtime.keeping.unborn(name)
 
     def _remember_keys(self) -> None:
         keeping = self._runtime.keeping
