@@ -53,12 +53,20 @@ AGAIN = {
     "adopt.lives", "adopt.done", "drain.begun",
 }  # fmt: skip
 #: The place, the way, and how many die there one after the other.
-CASES = [
+ALL_CASES = [
     (point, way, deaths)
     for point, ways in WAYS.items()
     for way in ways
     for deaths in ((1, 2) if point in AGAIN else (1,))
 ]
+#: All of them take five minutes: PROCD_FAULTS=all.  Otherwise each place is come to once.
+CASES = (
+    ALL_CASES
+    if os.environ.get("PROCD_FAULTS") == "all"
+    else [
+        (point, "die" if "die" in ways else ways[0], 2 if point in AGAIN else 1) for point, ways in WAYS.items()
+    ]
+)
 
 
 class Scene:
