@@ -186,10 +186,11 @@ class Channel:
         """The logger was reaped: hear what it has said, and start another."""
         if self._released:
             return
+        # First: among what it has said may be that it has closed everything.
+        self._child = None
         if self._socket is not None:
             self._hear_out(self._socket)
             self._close_socket()
-        self._child = None
         if self.is_last:
             if self.on_last_end is not None:
                 self.on_last_end()

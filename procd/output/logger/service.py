@@ -40,6 +40,7 @@ class Service:
         self._is_over = False
         self._done = int(os.environ.pop(_DONE_VARIABLE, "0"))
         line.on_record = self._on_record
+        line.on_incomplete = self._on_incomplete
         line.on_lost = self._on_lost
         line.on_wants = self._on_wants
 
@@ -72,8 +73,6 @@ class Service:
             record.close()
         elif self._conversation is not None:
             record.close()
-            if not self._is_over:
-                self._conversation.abandon()
             self._begin_anew()
         else:
             self._done = inode
@@ -82,8 +81,15 @@ class Service:
             self._conversation = Conversation(channel, self._loop)
             self._conversation.begin()
 
+    def _on_incomplete(self, key: str) -> None:
+        # All our descriptors are in use: as another process we have them again, and the keeper has the channel.
+        if key == CHANNEL and self._conversation is not None:
+            self._begin_anew()
+
     def _begin_anew(self) -> NoReturn:
         """Be the same program again; the keeper tells us of our channel when we ask."""
+        if self._conversation is not None and not self._is_over:
+            self._conversation.abandon()
         os.environ[_DONE_VARIABLE] = str(self._done)
         os.environ[CHANNEL_VARIABLE] = str(CHANNEL_FD)
         os.set_inheritable(self._line.fileno(), True)

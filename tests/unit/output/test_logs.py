@@ -604,11 +604,35 @@ async def test_detaching_is_for_pipes_that_there_are() -> None:
 
 
 @in_loop
-async def test_lines_of_our_own_come_after_what_was_attached_before() -> None:
-    """To a log that is kept; to a logger that does not listen, only so many."""
+async def test_lines_of_our_own_go_through_a_pipe_of_their_own() -> None:
+    """To a log that is kept, after what was attached before; when it is half full, no more are taken."""
     async with kept() as here:
-        here.write(WEB, b"nobody\n")
+        assert not here.write(WEB, b"nobody\n")
         here.open(WEB, SPEC)
-        here.write(WEB, b"one\n")
-        here.write(WEB, b"two\n")
-        assert here.logger.hear()[2:] == [[messages.WRITE, 1, b"one\n"], [messages.WRITE, 1, b"two\n"]]
+        read_end, write_end = pipe()
+        here.attach(WEB, read_end, 4711)
+        assert here.write(WEB, b"one\n")
+        assert here.write(WEB, b"two\n")
+        assert here.logger.hear()[2:] == [
+            [messages.ATTACH, 1, 1, 4711, False],
+            [messages.ATTACH, 1, 2, os.getpid(), False],
+        ]
+        assert os.read(here.logger.pipes[2], 100) == b"one\ntwo\n"
+        lines = [b"%d\n" % number for number in range(1_000_000)]
+        taken = [line for line in lines if here.write(WEB, line)]
+        assert lines[: len(taken)] == taken != lines
+        assert here.unwritten(WEB) == b"".join(taken)
+        os.close(write_end)
+
+
+@in_loop
+async def test_a_logger_that_dies_right_after_its_last_word_is_heard_out() -> None:
+    """Its death is known before that word was read: no other is started, and nothing is read twice."""
+    async with kept() as here:
+        here.logger.stays = True
+        closing = asyncio.ensure_future(here.close(BOUND_S))
+        await here.logger.until_heard(messages.BEGIN, messages.CLOSE)
+        here.logger.say(messages.CLOSED)
+        here.logger.end()
+        await closing
+        assert here.start.tries == 1
