@@ -194,6 +194,7 @@ class Supervisor:
         log.error("keeper is gone: nobody would go on if this process ended", pid=os.getpid())
         self.runtime.journal.note("keeper lost", None, pid=os.getpid())
         self.runtime.around.cgroups.withdraw()
+        self._logger.keeper_lost()
         self._wait_for_successor()
         if not self._systemd.listens:
             # Nobody else would start another.

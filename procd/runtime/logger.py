@@ -123,9 +123,12 @@ class KeptLogger:
 
     def start(self, channel: int, on_end: Callable[[str], None]) -> Child:
         """Give the logger a channel, in place of one that it has.  Raises SpawnError."""
-        if self._alone:
-            if self._earlier >= 0:
+        if self._is_alone:
+            # Of one that the keeper has started nobody knows whom it serves.
+            self.kill()
+            if self._earlier >= 0 or self._pidfd >= 0:
                 raise SpawnError("logger", errno.EBUSY)
+            self._on_end = None
             child = self._fallback(channel, on_end)
             self._follow(child.pid)
             return child
@@ -136,6 +139,10 @@ class KeptLogger:
         else:
             self._memory.give(_NAME, CHANNEL, b"", (channel,))
         return self
+
+    @property
+    def _is_alone(self) -> bool:
+        return self._alone or self._memory.lost
 
     @property
     def pid(self) -> int:
@@ -158,7 +165,7 @@ class KeptLogger:
     def _ended(self) -> None:
         """It is dead: the keeper starts another, if there is one."""
         self._forget()
-        if self._alone:
+        if self._is_alone:
             self._tell_end(_NOBODY_STARTS_IT)
 
     def _tell_end(self, how: str) -> None:
@@ -171,7 +178,7 @@ class KeptLogger:
         os.close(self._earlier)
         self._earlier = -1
         self._memory.drop(_EARLIER)
-        if self._waiting >= 0 and not self._alone:
+        if self._waiting >= 0 and not self._is_alone:
             self._memory.give(_NAME, CHANNEL, b"", (self._waiting,))
         self._leave_waiting()
 
