@@ -47,8 +47,6 @@ WATCH = "watch"
 SYNC = "sync"
 #: `[ROTATE, token, [slot, …]]`: answered by ROTATED.
 ROTATE = "rotate"
-#: `[WRITE, slot, data]`: append these whole lines as if a program had written them.
-WRITE = "write"
 #: `[GAVE_UP, slot, bytes]`: so much of its output the daemon had to throw away: count it, and mark it in the
 #: log.
 GAVE_UP = "gave up"

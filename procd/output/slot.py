@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 #: Pipes of a log that wait to be handed over.  Only a logger that does not listen lets them become many, with a
 #: program that is restarted meanwhile; of more, the oldest are given up.
 MOST_UNSENT = 16
-#: Lines of our own that wait for the logger.
-MOST_WRITES = 64
 
 
 class HeldPipe:
@@ -73,7 +71,7 @@ class Slot:
     """One log.  `number` is its place on the board."""
 
     __slots__ = (
-        "_forget_told", "_told_spec", "_watch_told", "_writes", "forgotten", "gave_up", "key", "number",
+        "_forget_told", "_told_spec", "_watch_told", "forgotten", "gave_up", "key", "number",
         "pipes", "spec", "trouble", "watched",
     )  # fmt: skip
 
@@ -90,7 +88,6 @@ class Slot:
         self.trouble = ""
         #: Bytes that were thrown away before the logger could take them, of which it is still to be told.
         self.gave_up = 0
-        self._writes: list[bytes] = []
         self.forget_what_was_said()
 
     @property
@@ -151,13 +148,6 @@ class Slot:
             pipe.detached = True
         return bool(found)
 
-    def write(self, data: bytes) -> bool:
-        """Append lines of our own; returns whether they were taken: of a stuck logger only so many wait."""
-        if len(self._writes) >= MOST_WRITES:
-            return False
-        self._writes.append(data)
-        return True
-
     def end(self, pipe: HeldPipe) -> None:
         """Let go of a pipe: all of it was moved."""
         self.pipes.remove(pipe)
@@ -185,8 +175,6 @@ class Slot:
             return parcel
         if any(pipe.refused for pipe in self.pipes):
             return None
-        if self._writes:
-            return Parcel([messages.WRITE, number, self._writes[0]], sent=self._write_sent)
         if self.forgotten and not self._forget_told:
             return Parcel([messages.FORGET, number], sent=self._forget_sent)
         return None
@@ -237,9 +225,6 @@ class Slot:
         for pipe in self.pipes:
             if pipe.sent:
                 pipe.told_detached = True
-
-    def _write_sent(self) -> None:
-        del self._writes[0]
 
     def _forget_sent(self) -> None:
         self._forget_told = True

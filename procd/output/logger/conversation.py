@@ -63,7 +63,6 @@ class Conversation:
             messages.WATCH: self._watch,
             messages.SYNC: self._sync,
             messages.ROTATE: self._rotate,
-            messages.WRITE: self._write,
             messages.GAVE_UP: self._gave_up,
             messages.CLOSE: self._close,
         }
@@ -177,9 +176,6 @@ class Conversation:
     def _rotate(self, token: int, slots: list[int]) -> None:
         reasons = [[slot, self._logs[slot].rotate() if slot in self._logs else "not open"] for slot in slots]
         self.say([messages.ROTATED, token, reasons])
-
-    def _write(self, slot: int, lines: bytes) -> None:
-        self._logs[slot].write(lines)
 
     def _gave_up(self, slot: int, count: int) -> None:
         self._logs[slot].gave_up(count)

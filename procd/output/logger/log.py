@@ -26,8 +26,6 @@ TURN_BYTES = 1 << 20
 LEAST_BYTES = 8192
 #: Seconds after which what cannot be written is tried again.
 RETRY_S = 1.0
-#: Lines of the daemon that wait for a log that holds its pipes.
-WAITING_BYTES = 65536
 
 #: What a turn returns at the end of the pipe.
 ENDED = -1
@@ -39,7 +37,6 @@ class Log:
     __slots__ = (
         "_aging",
         "_holds",
-        "_lines",
         "_lost",
         "_reason",
         "_retry",
@@ -72,7 +69,6 @@ class Log:
         self._told = ""
         #: What was dropped in this trouble.
         self._lost = 0
-        self._lines: list[bytes] = []
         self._open()
 
     # Opening
@@ -212,22 +208,6 @@ class Log:
         self._world.say([messages.ENDED, self.slot, pipe.number])
 
     # What is written besides
-
-    def write(self, lines: bytes) -> None:
-        """Append whole lines."""
-        try:
-            if self._target is not None and not self._holds:
-                self._target.write(lines)
-                self._grew()
-                return
-        except FullError:
-            self._wait()
-        except OSError as error:
-            self._fail(error)
-        if self._holds and sum(map(len, self._lines)) < WAITING_BYTES:
-            self._lines.append(lines)
-        else:
-            self._world.board.count(self.slot, dropped=len(lines))
 
     def gave_up(self, count: int) -> None:
         """So much output was thrown away before it came here."""
@@ -382,9 +362,6 @@ class Log:
         if not self._holds:
             return
         self._holds = False
-        lines, self._lines = self._lines, []
-        for text in lines:
-            self.write(text)
         for pipe in tuple(self.pipes):
             if self._holds:
                 return
