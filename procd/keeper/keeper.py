@@ -411,8 +411,15 @@ class Keeper:
         self._end_more(now)
 
     def _end_more(self, now: float) -> None:
-        """Go one step further: ask the rest, kill it, kill our children too, wait no longer."""
+        """Go one step further: ask the rest, kill it, kill our children too, wait no longer.
+
+        Children that are left alone are not killed: a logger that waits for a disk ends by itself when that
+        comes back, and has written what programs had said last.
+        """
         self.end_phase += 1
+        if self.end_phase == PHASES_OF_THE_END - 1 and not rest() - {child.pid for child in self.children}:
+            self.end_phase = PHASES_OF_THE_END + 1
+            return
         self._end_at_s = now + self.pace.grace_s
         self._noted.add(signal.SIGCHLD)  # perhaps there is nobody left already
         self._signal_rest(signal.SIGTERM if self.end_phase == 1 else signal.SIGKILL)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -21,20 +22,21 @@ import structlog
 from procd import faults
 from procd.config import snapshot
 from procd.config.spec import ProgramSpec
-from procd.core import Exit, HookEnded, RunHook, Spawn, SpawnSucceeded
+from procd.core import Exit, HookEnded, RunHook, Signal, Spawn, SpawnSucceeded
 from procd.errors import SpawnError, UnreadableRecord
 from procd.output.streams import StreamKey
 from procd.process import AdoptedProcess, Snapshot
 from procd.process.tree import direct_children, look, start_time
+from procd.runtime.emptiness import signal_group
 from procd.runtime.heir import Heir
-from procd.runtime.keeping import IN, PIDFD, READY, HookRecord, Intent, LifeRecord, unpacked
+from procd.runtime.keeping import CHECK, IN, PIDFD, READY, HookRecord, Intent, LifeRecord, unpacked
 from procd.runtime.wards import outcome_of_kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from procd.config.spec import CgroupLimits
-    from procd.core import Hook
+    from procd.core import Action, Hook
     from procd.core.memory import Record as CoreRecord
     from procd.keeper.line import Record
     from procd.process.tree import Identity
@@ -78,6 +80,8 @@ class Adoption:
         self._intents = recalled.of("intent")
         self._exited = {name: unpacked(each.value, Exit) for name, each in recalled.of("end").items()}
         self._hooks = {name: unpacked(each.value, HookRecord) for name, each in recalled.of("hook").items()}
+        checks = recalled.of(CHECK)
+        self._checks = {name: unpacked(each.value, tuple[int, int]) for name, each in checks.items()}
         #: Lives that nobody knew of but their intent, with the descriptors of that.
         self._found: dict[str, Record] = {}
         #: Descriptors for the processes that live.
@@ -214,13 +218,14 @@ class Adoption:
         actions = runtime.machine.adopt(
             self._whole, self._programs.values(), self._specs, now, self._successors
         )
-        runtime.decided(actions)
+        runtime.decided([action for action in actions if not self._was_sent(action)])
         runtime.emptiness.has_adopted = True
         self._remember_keys()
         for name, spec in self._specs.items():
             if name in self._programs:
                 runtime.follow(spec)
         self._resume_transients()
+        self._end_checks()
         over = [call for name, record in self._lives.items() if (call := self._adopt_life(name, record))]
         self._settle_intents()
         programs = tuple(runtime.machine.programs.values())
@@ -235,6 +240,20 @@ class Adoption:
         self._let_go()
         runtime.keeping.changed(runtime.machine.programs)
         log.info("programs are taken over", programs=len(self._programs), lives=len(self._lives))
+
+    def _was_sent(self, action: Action) -> bool:
+        """Whether it is a signal that was sent already: the second one means "at once" to many programs."""
+        if not isinstance(action, Signal):
+            return False
+        life = self._lives.get(action.name)
+        return life is not None and life.signalled >= self._runtime.machine.programs[action.name].step
+
+    def _end_checks(self) -> None:
+        """Nobody waits for what asks how a program is: it is asked again."""
+        for name, (pid, start) in self._checks.items():
+            if start_time(pid) == start:
+                signal_group(pid, signal.SIGKILL)
+            self._runtime.keeping.let_go(name, CHECK)
 
     def _resume_transients(self) -> None:
         for name, forget in self._transients.items():
@@ -259,7 +278,7 @@ class Adoption:
         kinds = {
             "program": self._programs, "spec": self._own_specs, "transient": self._transients,
             "life": self._lives, "intent": self._intents, "end": self._exited, "hook": self._hooks,
-            **self._ends,
+            CHECK: self._checks, **self._ends,
         }  # fmt: skip
         for kind, names in kinds.items():
             for name in names:

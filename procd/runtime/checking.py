@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from procd.checks import HealthWatch, LogSource, Means, NotifySocket, Readiness, listen
 from procd.core import BecameReady, CheckFailed, CheckPassed, State, TimeoutExtended
 from procd.output.streams import STREAMS, StreamKey
-from procd.process.tree import cookie_of
+from procd.process.tree import cookie_of, start_time
 from procd.runtime.hooks import Command
-from procd.runtime.keeping import READY
+from procd.runtime.keeping import CHECK, READY
 from procd.runtime.life import reads_log, wants_notify
 from procd.runtime.written import Written
 
@@ -167,9 +167,15 @@ class Checking:
 
     def _means(self, spec: ProgramSpec, life: Life) -> Means:
         def run(argv: tuple[str, ...], on_end: Callable[[str], None]) -> Callable[[], None]:
-            command = Command(on_end)
+            def ended(reason: str) -> None:
+                life.keeping.let_go(life.name, CHECK)
+                on_end(reason)
+
+            command = Command(ended)
             # Its time is the check's, and its output would fill the program's log with the same line for ever.
             command.begin(spec, argv, life.cookie, None, self._around, logged=False)
+            if command.pid and self._around.memory is not None:
+                life.keeping.check(life.name, command.pid, start_time(command.pid) or 0)
             return command.kill
 
         ready_fd, life.ready_fd = life.ready_fd, -1

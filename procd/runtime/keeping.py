@@ -14,6 +14,7 @@ Without a memory nothing is kept.
 | `pidfd:NAME` | | its main process, where whoever was its parent has gone on purpose |
 | `end:NAME` | how its main process ended | |
 | `hook:NAME` | a hook that runs (`HookRecord`) | |
+| `check:NAME` | the PID and the start of a command that asks how it is | |
 | `transient:NAME` | it is in no file; whether it is forgotten when it has ended | |
 """
 
@@ -45,10 +46,10 @@ T = TypeVar("T")
 _TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 
 #: What is put once for a life, and dropped when there is no more use for it.
-IN, READY, PIDFD = "in", "ready", "pidfd"
+IN, READY, PIDFD, CHECK = "in", "ready", "pidfd", "check"
 
 #: All keys that a program can have, in the order in which they are forgotten.
-_OF_A_PROGRAM = ("program", "spec", "transient", "intent", "life", IN, READY, PIDFD, "end", "hook")
+_OF_A_PROGRAM = ("program", "spec", "transient", "intent", "life", IN, READY, PIDFD, "end", "hook", CHECK)
 
 
 class NotKeptError(Exception):
@@ -71,6 +72,8 @@ class LifeRecord(msgspec.Struct, frozen=True, kw_only=True):
     phase: str = ""
     heir: tuple[int, int] | None = None
     exit: Exit | None = None
+    #: The last step of its stop whose signal it was sent; -1: none.
+    signalled: int = -1
 
 
 class HookRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -177,6 +180,11 @@ class Keeping:
         """Record how a main process ended that is about to be reaped."""
         if self._memory is not None:
             self._put("end", name, packed(ended))
+
+    def check(self, name: str, pid: int, start: int) -> None:
+        """Record a command that asks how a program is: nobody else would end it."""
+        if self._memory is not None:
+            self._put(CHECK, name, packed((pid, start)))
 
     def let_go(self, name: str, *kinds: str) -> None:
         """Forget what there is no use for any more."""

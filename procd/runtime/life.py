@@ -167,7 +167,7 @@ class Life(ProcessProtocol):
     __slots__ = (
         "_on_exited", "_on_exiting", "adopted", "asked_fd", "cgroup", "console", "cookie", "ended", "heir",
         "input", "keeping", "log_starts", "name", "on_log_begun", "on_over", "over", "phase", "pid", "ready_fd",
-        "start", "status",
+        "signalled", "start", "status",
     )  # fmt: skip
 
     def __init__(
@@ -185,6 +185,8 @@ class Life(ProcessProtocol):
         self.adopted = False
         #: When its first process started, in ticks since boot; 0 where nobody would ask.
         self.start = 0
+        #: The last step of its stop whose signal it was sent.
+        self.signalled = -1
         #: How it ended.
         self.ended: Exit | None = None
         self.input: Input | None = None
@@ -269,6 +271,7 @@ class Life(ProcessProtocol):
         self.adopted = True
         self.pid, self.start = record.pid, record.start
         self.cgroup, self.status, self.phase = record.cgroup, record.status, record.phase
+        self.signalled = record.signalled
         self.log_starts = dict(record.log_starts)
         self.ready_fd = ends.get(READY, -1)
         typed = ends.get(IN, -1)
@@ -303,6 +306,7 @@ class Life(ProcessProtocol):
             phase=self.phase,
             heir=None if self.heir is None else (self.heir.pid, self.heir.start),
             exit=self.ended,
+            signalled=self.signalled,
         )
 
     def log_begun(self, stream: str, offset: int) -> None:

@@ -332,6 +332,9 @@ class Runtime:
         except PermissionError:
             # It has become another user (sudo, a setuid program), and we are not root.
             log.warning("program may not be signalled", program=action.name, pid=life.pid, signal=action.signal)
+            return
+        life.signalled = self.machine.programs[action.name].step
+        self.keeping.life(life)
 
     def _kill(self, name: str) -> None:
         life = self.lives.get(name)
