@@ -104,7 +104,8 @@ def measure(place: Path, count: int, rounds: int) -> None:
         for _ in range(rounds):
             time.sleep(APART_S)
             found.append(death(daemon, births))
-        print(f"{'':20}   PSS at last:  {memory(daemon)}")
+        time.sleep(APART_S)
+        print(f"after {rounds} deaths: {memory(daemon)}")
     finally:
         daemon.end()
     for what, times in zip(
