@@ -148,6 +148,7 @@ class Supervisor:
             self._open_sockets()
             runtime.keeping.file = self._beginning.in_force.programs
             await runtime.adopt(recalled, self._beginning.in_force.programs)
+            runtime.checking.hear()
             self._listen(loop)
             self._catch_signals(loop)
             runtime.on_change = self._on_change

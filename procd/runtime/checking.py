@@ -73,22 +73,30 @@ class Checking:
         self._notify: NotifySocket | None = None
 
     def open(self, path: str, recalled: Recalled | None = None) -> None:
-        """Listen for what programs say of themselves, with the socket that was left to us if there is one.
+        """Listen for what programs say of themselves.
 
-        Raises OSError where that is not possible.
+        With a socket that was left to us, nothing is heard until `hear`: it has what programs said meanwhile,
+        and we do not know them yet.  Raises OSError where it cannot be made.
         """
         record = None if recalled is None else recalled.take(_NOTIFY)
         listening = listen(path) if record is None else socket.socket(fileno=record.fds[0])
         self._listening = listening
         self.keep()
+        self._around.notify_path = path
+        if record is None:
+            self.hear()
+
+    def hear(self) -> None:
+        """Hear what programs say."""
+        if self._notify is not None:
+            return
         self._notify = NotifySocket(
             self._around.loop,
-            listening,
+            self._listening,
             owner_of=self._owner_of,
             belongs=self.belongs,
             on_message=self._hear,
         )
-        self._around.notify_path = path
 
     def keep(self) -> None:
         """Record the socket."""
