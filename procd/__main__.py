@@ -24,6 +24,10 @@ def main() -> None:
         from procd.output.logger.__main__ import main as write_logs  # noqa: PLC0415 - only here
 
         write_logs()
+    elif verb == start.SUPERVISE:
+        from procd.supervise import main as supervise  # noqa: PLC0415 - only here
+
+        sys.exit(supervise(rest))
     elif verb == "run" and (path := _configuration(rest)) != "":
         start.become_keeper(path)
     else:

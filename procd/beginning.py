@@ -20,8 +20,7 @@ from procd import __version__, config, faults, lock
 from procd.config import snapshot
 from procd.config.spec import Configuration
 from procd.errors import ConfigurationError, RuntimeDirectoryHeld, UnreadableRecord
-from procd.keeper import inheritance
-from procd.keeper.bequest import SOCKET_NAME
+from procd.keeper.messages import BEQUEST_KEY
 from procd.runtime.recalled import Recalled
 
 if TYPE_CHECKING:
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
 
     from procd.config.spec import DaemonSpec
     from procd.keeper.client import KeptExit, Memory
+    from procd.keeper.line import Record
     from procd.runtime.present_memory import PresentMemory
 
 log = structlog.get_logger()
@@ -69,7 +69,9 @@ async def recall(loop: asyncio.AbstractEventLoop, memory: Memory) -> Recalled:
     exits: list[KeptExit] = []
     memory.on_exit = exits.append
     records = await memory.recall()
-    if not await inheritance.resume(loop, memory, records):
+    if any(record.key == BEQUEST_KEY.decode() for record in records) and not await _resume(
+        loop, memory, records
+    ):
         for record in records:
             record.close()
         exits.clear()
@@ -79,11 +81,20 @@ async def recall(loop: asyncio.AbstractEventLoop, memory: Memory) -> Recalled:
     return recalled
 
 
+async def _resume(loop: asyncio.AbstractEventLoop, memory: Memory, records: list[Record]) -> bool:
+    from procd.keeper import inheritance  # noqa: PLC0415 - hardly ever
+
+    return await inheritance.resume(loop, memory, records)
+
+
 async def take_over(loop: asyncio.AbstractEventLoop, memory: Memory, held: RuntimeDirectoryHeld) -> None:
     """Have our keeper know all that a supervisor holds that has lost its own.
 
     Raises `held` again where there is none, and OSError where that failed: another try may have more luck.
     """
+    from procd.keeper import inheritance  # noqa: PLC0415 - hardly ever
+    from procd.keeper.bequest import SOCKET_NAME  # noqa: PLC0415 - the same
+
     connection = inheritance.claim(f"{held.path}/{SOCKET_NAME}")
     if connection is None:
         raise held

@@ -5,8 +5,6 @@ Owns arguments, exit codes and what is printed.  Loads what a verb needs when it
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import os
 import sys
 
@@ -33,20 +31,6 @@ def run(path: str | None) -> None:
     from procd import start  # noqa: PLC0415 - `check` and `schema` need none of this
 
     start.become_keeper(path)
-
-
-@main.command(hidden=True)
-@_CONFIG
-@click.option("--directory", default="/", help="What a relative FILE is relative to.")
-def supervise(path: str | None, directory: str) -> None:
-    """What the keeper runs: it is of no use to anybody else."""
-    from procd import supervise as supervising  # noqa: PLC0415 - as above
-
-    # What is read now stays: to look through it again and again while it grows takes a tenth of the start.
-    gc.disable()
-    with contextlib.suppress(OSError):
-        os.chdir(directory)
-    sys.exit(supervising.main(path))
 
 
 @main.command(hidden=True)

@@ -6,11 +6,10 @@ Owns what is said of a start that fails, and how the keeper learns that the end 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 from typing import TYPE_CHECKING
-
-import click
 
 from procd import faults, logging
 from procd.beginning import begin, has_predecessor, recall, take_over
@@ -19,6 +18,8 @@ from procd.keeper.client import Memory
 from procd.supervisor import Supervisor, raise_descriptor_limit
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from procd.process import Limit
     from procd.runtime.recalled import Recalled
 
@@ -27,8 +28,18 @@ if TYPE_CHECKING:
 EX_CONFIG, EX_TEMPFAIL, EX_OSERR, EX_DATAERR = 78, 75, 71, 65
 
 
-def main(path: str | None) -> int:
-    """Supervise; returns the exit status.  Tells people and the keeper why it cannot."""
+def main(words: Sequence[str]) -> int:
+    """Supervise; returns the exit status.  Tells people and the keeper why it cannot.
+
+    `words` are those of `start.become_keeper`: `--directory=…`, what a relative path is relative to, and
+    `--config=…`, the configuration, if it was named.
+    """
+    # What is read now stays: to look through it again and again while it grows takes a tenth of the start.
+    gc.disable()
+    named = dict(word.removeprefix("--").partition("=")[::2] for word in words)
+    with contextlib.suppress(OSError):
+        os.chdir(named["directory"])
+    path = named.get("config")
     # Until the configuration says otherwise.
     logging.configure("info", "text")
     limits = raise_descriptor_limit()
@@ -50,7 +61,7 @@ async def _supervise(path: str | None, limits: tuple[Limit, ...]) -> int:
         status = await _begin_and_run(memory, recalled, path, limits)
     except ConfigurationError as error:
         for problem in error.problems:
-            click.echo(str(problem), err=True)
+            _say_line(str(problem))
         status = EX_CONFIG
     except RuntimeDirectoryHeld as error:
         _say(str(error), "stop that one first, or give this one another runtime_dir")
@@ -95,4 +106,9 @@ async def _begin_and_run(
 
 def _say(*lines: str) -> None:
     for line in lines:
-        click.echo(f"procd: {line}", err=True)
+        _say_line(f"procd: {line}")
+
+
+def _say_line(line: str) -> None:
+    with contextlib.suppress(OSError):
+        os.write(2, f"{line}\n".encode(errors="backslashreplace"))

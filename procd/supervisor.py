@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 import structlog
 from msgspec import structs
 
-from procd import __version__, faults, rehearsal, start
+from procd import __version__, faults, start
 from procd.beginning import READ_AGAIN, keep_lock, read, recorded, values
 from procd.config import plan as plans
 from procd.config import transient
@@ -28,7 +28,6 @@ from procd.control import Access, ControlServer
 from procd.control.activation import NotASocketError, passed_socket
 from procd.core import Add, Cause, Change, Machine, Remove, Shutdown, State
 from procd.errors import ConfigurationError, Failed, Problem, ShuttingDown, WrongState
-from procd.keeper.bequest import SOCKET_NAME, Bequest
 from procd.keeper.messages import KEEPER_KEY, UPGRADE_KEY, fields
 from procd.output.logs import Logs
 from procd.output.remembered import PREFIX as LOGS
@@ -50,6 +49,7 @@ if TYPE_CHECKING:
     from procd.beginning import Beginning
     from procd.config.spec import Configuration, LogSpec, ProgramSpec
     from procd.core import Actor, Event
+    from procd.keeper.bequest import Bequest
     from procd.keeper.client import Memory
     from procd.keeper.line import Record
     from procd.runtime.transient import Transients
@@ -211,6 +211,8 @@ class Supervisor:
         asyncio.get_running_loop().call_later(may_take_s, self._start_successor, again_s)
 
     def _wait_for_successor(self) -> None:
+        from procd.keeper.bequest import SOCKET_NAME, Bequest  # noqa: PLC0415 - hardly ever
+
         loop = asyncio.get_running_loop()
         starts = int(self._about_keeper.get("starts", "1"))
         try:
@@ -376,6 +378,8 @@ class Supervisor:
         if self._keeper.lost or self._upgrading:
             what = "there is no keeper" if self._keeper.lost else "an upgrade is under way"
             raise WrongState(f"{what}: procd cannot be upgraded now", "wait a moment")
+        from procd import rehearsal  # noqa: PLC0415 - hardly ever
+
         self._upgrading = True
         try:
             records = values(self._configuration) | self.runtime.records()

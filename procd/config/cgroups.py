@@ -12,7 +12,7 @@ from procd.config.spec import CgroupLimits
 
 if TYPE_CHECKING:
     from procd.config.declaration import Declaration
-    from procd.config.load import Load
+    from procd.config.found import Load
 
 #: The controller that each key needs.
 CONTROLLERS = {"memory_max": "memory", "cpu_max": "cpu", "pids_max": "pids"}

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from procd.config.declaration import Declaration
-    from procd.config.load import Load
+    from procd.config.found import Load
     from procd.config.scope import Scope
     from procd.config.spec import LogSpec
 

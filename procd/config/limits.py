@@ -13,7 +13,7 @@ from procd.config.spec import ResourceLimit
 
 if TYPE_CHECKING:
     from procd.config.declaration import Declaration
-    from procd.config.load import Load
+    from procd.config.found import Load
     from procd.config.values import LimitBounds
 
 RESOURCES = {

@@ -17,7 +17,7 @@ from procd.config.declaration import Declaration, Defaults, declare
 from procd.config.dependencies import Dependencies, dependencies_of
 from procd.config.document import Document, Place, read_document
 from procd.config.expansion import expand
-from procd.config.load import Load
+from procd.config.found import Load
 from procd.config.logs import EVENT_LOG, LogPaths, resolved_path
 from procd.config.machine import Machine
 from procd.config.problems import Mistake, Problems, quoted

@@ -19,7 +19,7 @@ from procd.quantities import format_duration, parse_signal
 
 if TYPE_CHECKING:
     from procd.config.declaration import Declaration
-    from procd.config.load import Load
+    from procd.config.found import Load
     from procd.config.problems import Problems
     from procd.config.program_schema import BackoffTable
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from procd.config.declaration import Declaration
-    from procd.config.load import Load
+    from procd.config.found import Load
 
 _LABEL = re.compile(NAME_PATTERN, re.ASCII)
 

@@ -16,7 +16,7 @@ from procd.config.words import split
 
 if TYPE_CHECKING:
     from procd.config.declaration import Declaration
-    from procd.config.load import Load
+    from procd.config.found import Load
 
 
 class Scope:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from procd.config.declaration import Declaration
     from procd.config.document import Place
-    from procd.config.load import Load
+    from procd.config.found import Load
 
 FIRST_FD = 3
 """The first descriptor of a program that is a socket (SD_LISTEN_FDS_START of sd_listen_fds(3))."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from procd.config.convert import unknown_key
 from procd.config.declaration import Defaults, declare
 from procd.config.document import Document, Place
-from procd.config.load import Load
+from procd.config.found import Load
 from procd.config.logs import LogPaths
 from procd.config.machine import Machine
 from procd.config.problems import Problems, did_you_mean, quoted

@@ -112,6 +112,9 @@ class Checking:
         checks.readiness = Readiness(
             spec.ready, self._means(spec, checks.life), on_ready=partial(self._is_ready, checks.life)
         )
+        if checks.life.said_ready:
+            # It was faster than we: there was much to be done between its start and now.
+            checks.readiness.notified(Notification(ready=True))
 
     def _is_ready(self, life: Life) -> None:
         life.asked_fd = -1
@@ -233,13 +236,14 @@ class Checking:
             self._on_main_pid(name, said.main_pid)
         if life is None or program is None or not wants_notify(program.spec):
             return
-        before = life.status, life.phase
+        before = life.status, life.phase, life.said_ready
+        life.said_ready = life.said_ready or said.ready
         if said.status is not None:
             life.status = said.status
         life.phase = _phase(life.phase, said)
         if life.phase != before[1]:
             self._journal.note("says", name, phase=life.phase or "ready")
-        if (life.status, life.phase) != before:
+        if (life.status, life.phase, life.said_ready) != before:
             life.keeping.life(life)
         checks = self._checks.get(name)
         if checks is not None and checks.readiness is not None:

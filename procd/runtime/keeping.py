@@ -70,6 +70,7 @@ class LifeRecord(msgspec.Struct, frozen=True, kw_only=True):
     log_starts: dict[str, int] = {}
     status: str = ""
     phase: str = ""
+    said_ready: bool = False
     heir: tuple[int, int] | None = None
     exit: Exit | None = None
     #: The last step of its stop whose signal it was sent; -1: none.

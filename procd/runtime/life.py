@@ -167,7 +167,7 @@ class Life(ProcessProtocol):
     __slots__ = (
         "_on_exited", "_on_exiting", "adopted", "asked_fd", "cgroup", "console", "cookie", "ended", "heir",
         "input", "keeping", "log_starts", "name", "on_log_begun", "on_over", "over", "phase", "pid", "ready_fd",
-        "signalled", "start", "status",
+        "said_ready", "signalled", "start", "status",
     )  # fmt: skip
 
     def __init__(
@@ -213,6 +213,8 @@ class Life(ProcessProtocol):
         self.status = ""
         #: What it does, by its own word: "reloading", "stopping", or nothing of the kind.
         self.phase = ""
+        #: It has said that it is ready (READY=1), perhaps before anybody asked.
+        self.said_ready = False
         self._on_exiting = on_exiting
         self._on_exited = on_exited
 
@@ -271,6 +273,7 @@ class Life(ProcessProtocol):
         self.adopted = True
         self.pid, self.start = record.pid, record.start
         self.cgroup, self.status, self.phase = record.cgroup, record.status, record.phase
+        self.said_ready = record.said_ready
         self.signalled = record.signalled
         self.log_starts = dict(record.log_starts)
         self.ready_fd = ends.get(READY, -1)
@@ -304,6 +307,7 @@ class Life(ProcessProtocol):
             log_starts=self.log_starts,
             status=self.status,
             phase=self.phase,
+            said_ready=self.said_ready,
             heir=None if self.heir is None else (self.heir.pid, self.heir.start),
             exit=self.ended,
             signalled=self.signalled,
