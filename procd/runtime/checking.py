@@ -10,7 +10,7 @@ import socket
 from functools import partial
 from typing import TYPE_CHECKING
 
-from procd.checks import HealthWatch, LogSource, Means, NotifySocket, Readiness, listen
+from procd.checks import HealthWatch, LogSource, Means, Notification, NotifySocket, Readiness, listen
 from procd.core import BecameReady, CheckFailed, CheckPassed, State, TimeoutExtended
 from procd.output.streams import STREAMS, StreamKey
 from procd.process.tree import cookie_of, start_time
@@ -22,7 +22,6 @@ from procd.runtime.written import Written
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from procd.checks import Notification
     from procd.config.spec import LogSpec, ProgramSpec
     from procd.core import Event, Program
     from procd.runtime.journal import Journal

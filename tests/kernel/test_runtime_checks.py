@@ -73,6 +73,19 @@ async def test_a_heir_that_is_killed_is_an_end_of_the_program(tmp_path: Path) ->
 
 
 @in_loop
+async def test_programs_that_are_ready_before_they_are_asked_are_ready(tmp_path: Path) -> None:
+    """Many that are started at once speak while others are still being started, which goes before."""
+    says = "import os, signal, socket; s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)"
+    says += "; s.sendto(b'READY=1', os.environ['NOTIFY_SOCKET']); signal.pause()"
+    names = [f"p{number}" for number in range(60)]
+    async with World(tmp_path) as world:
+        world.runtime.checking.open(str(tmp_path / "notify"))
+        command = [sys.executable, "-I", "-S", "-c", says]
+        world.add(*(world.spec(name, command, ready=NOTIFY) for name in names))
+        await until(lambda: all(world.program(name).state is State.RUNNING for name in names))
+
+
+@in_loop
 async def test_a_main_pid_of_somebody_else_is_not_believed(tmp_path: Path) -> None:
     """Naming PID 1 changes nothing: it would be signalled with the next stop (CVE-2018-16888)."""
     async with World(tmp_path) as world:
