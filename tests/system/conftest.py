@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.system.daemon import Daemon
+from tests.system.survival import Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,6 +37,12 @@ def make_daemon(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
 def start_daemon(make_daemon: Callable[..., Daemon]) -> Callable[..., Daemon]:
     """Make daemons and start them."""
     return lambda programs, **options: make_daemon(programs, **options).start()
+
+
+@pytest.fixture
+def stage(tmp_path: Path, start_daemon: Callable[..., Daemon]) -> Stage:
+    """A stage with nothing on it yet."""
+    return Stage(tmp_path, start_daemon)
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import sysconfig
@@ -61,6 +62,14 @@ def until(true: Callable[[], Any], what: str = "") -> Any:  # noqa: ANN401 - wha
         assert time.monotonic() < deadline_s, f"waited in vain for {what or true}"
         time.sleep(0.01)
     return found
+
+
+def free_port() -> int:
+    """A port that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def alive(pid: int) -> bool:
@@ -207,10 +216,22 @@ class Daemon:
         return None
 
     def kill_supervisor(self) -> None:
-        """Kill the supervisor, and wait until that has happened; somebody else comes by himself."""
+        """Kill the supervisor, and wait until that has happened; the next one comes by itself."""
         pid = self.supervisor
         os.kill(pid, signal.SIGKILL)
         until(lambda: not alive(pid), "the supervisor to be dead")
+
+    @contextlib.contextmanager
+    def unsupervised(self) -> Iterator[None]:
+        """In this block the supervisor is dead, and no other one comes; afterwards somebody answers again."""
+        self.signal(signal.SIGSTOP)
+        try:
+            self.kill_supervisor()
+            yield
+        finally:
+            self.signal(signal.SIGCONT)
+        with self.client() as client:
+            client.call("hello")
 
     def kill_all(self) -> None:
         """Kill everything at once, programs too: what is left is what a power cut leaves, but for the disk."""

@@ -12,7 +12,7 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.system.daemon import BOUND_S, PROCCTL, until
+from tests.system.daemon import BOUND_S, PROCCTL, free_port, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -55,7 +55,7 @@ class Sshd:
 
     def __init__(self, place: Path) -> None:
         self.place = place
-        self.port = _free_port()
+        self.port = free_port()
         self._hosts: dict[str, dict[str, object]] = {}
         for key in ("host", "me"):
             keygen = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(place / key)]
@@ -111,10 +111,3 @@ class Sshd:
     def _listens(self) -> bool:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

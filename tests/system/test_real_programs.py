@@ -8,7 +8,6 @@ import pwd
 import random
 import shutil
 import signal
-import socket
 import tempfile
 import urllib.request
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.kernel.children import needs_root
-from tests.system.daemon import alive, python, rss_bytes, run, until
+from tests.system.daemon import alive, free_port, python, rss_bytes, run, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,13 +32,6 @@ needs_redis = pytest.mark.skipif(
 
 def _has_user(name: str) -> bool:
     return any(entry.pw_name == name for entry in pwd.getpwall())
-
-
-def _free_port() -> int:
-    with socket.socket() as probing:
-        probing.bind(("127.0.0.1", 0))
-        port: int = probing.getsockname()[1]
-        return port
 
 
 def _owner(pid: int) -> str:
@@ -65,7 +57,7 @@ class Nginx:
     """An nginx below a procd: its port, its page, its configuration."""
 
     def __init__(self, make_daemon: Callable[..., Daemon]) -> None:
-        self.port = _free_port()
+        self.port = free_port()
         self.daemon = make_daemon("")
         self.file = self.daemon.directory / "nginx.conf"
         self.say("first")

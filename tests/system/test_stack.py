@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.system.daemon import Daemon, alive, until
+from tests.system.daemon import Daemon, alive, free_port, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,14 +95,6 @@ stop_signal = "INT"
 ready = {{ command = ["{postgres}/pg_isready", "-h", "127.0.0.1", "-p", "{db}"], interval = "100ms" }}
 health = {{ command = ["{postgres}/pg_isready", "-h", "127.0.0.1", "-p", "{db}"], interval = "200ms" }}
 """
-
-
-def free_port() -> int:
-    """A port that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Stack:
