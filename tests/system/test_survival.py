@@ -396,6 +396,8 @@ def test_failed_checks_in_a_row_are_counted_on(stage: Stage) -> None:
         until(lambda count=count: len(stage.lines("checks")) == count, "a check")
         stage.become("fails")
     until(lambda: len(stage.lines("checks")) == 3, "the third check")
+    # Who answers now has come to the end of the turn in which that was started, and has recorded it.
+    assert daemon.record("ill")["health"] == "unknown"
     daemon.kill_supervisor()
     assert daemon.record("ill")["restarts"] == 0
     until(lambda: not alive(int(stage.lines("checks")[2])), "the end of the check that nobody waits for")
