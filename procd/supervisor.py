@@ -89,6 +89,7 @@ class Supervisor:
         self._environ = environ
         self._about_keeper = fields(beginning.recalled.value(KEEPER_KEY.decode()) or b"")
         self._systemd = Notifier(memory.notify if self._about_keeper.get("notify") == "1" else None)
+        self._is_told_again = self._about_keeper.get("stopping") == "1"
         self._bequest: Bequest | None = None
         self._upgrading = False
         self._departure: asyncio.Task[None]
@@ -451,6 +452,11 @@ class Supervisor:
     # Signals and changes
 
     def _on_stop_signal(self, number: int) -> None:
+        if self._is_told_again:
+            # The keeper tells whoever comes after one that was stopping; nobody is in a hurry because of that.
+            self._is_told_again = False
+            if self.closing:
+                return
         self.shutdown(None, f"procd received {signal_name(number)}")
 
     def _on_reload_signal(self) -> None:

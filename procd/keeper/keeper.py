@@ -44,6 +44,8 @@ CAUGHT = (*RELAYED, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCH
 FINAL_AT_FIRST = frozenset({*range(64, 79), 126, 127})
 #: A stop is asked for, and the first child has died so often since: the keeper ends what is left by itself.
 DEATHS_WHILE_STOPPING = 3
+#: Who dies so soon after it was told to reload may not have done it.
+RELOAD_MAY_TAKE_S = 1.0
 #: The rest is asked to go; it is killed; our children are, too.
 PHASES_OF_THE_END = 3
 #: Waits that the kernel does not end: for descriptors that are on their way to be fewer.
@@ -90,6 +92,8 @@ class Keeper:
         self._beat_at_s = 0.0
         self._again_at_s = 0.0
         self._planned_s = 0.0
+        #: When the first child was told to reload.
+        self._reloaded_s = -RELOAD_MAY_TAKE_S
         self._noted: set[int] = set()
         self._epoll = select.epoll()
         self._woken, self._waker = socket.socketpair()
@@ -119,8 +123,12 @@ class Keeper:
         """Do what is due; whether that was the end."""
         if self._planned_s and now - self._planned_s > 1.0:
             self._forgive(now - self._planned_s)
-        if self.take_signals() and self._reap(now) and self.ending is not None:
-            return True
+        if signal.SIGCHLD in self._noted:
+            # First of all: a signal is for who lives.
+            self._noted.discard(signal.SIGCHLD)
+            if self._reap(now) and self.ending is not None:
+                return True
+        self.take_signals()
         if self.end_phase > PHASES_OF_THE_END:
             return True
         self._do_what_is_due(now)
@@ -267,12 +275,11 @@ class Keeper:
 
     # Signals
 
-    def take_signals(self) -> bool:
-        """Do what has to be done about signals; whether somebody may have died."""
-        noted, self._noted = self._noted, set()
+    def take_signals(self) -> None:
+        """Do what has to be done about signals, but for the dead."""
+        noted, self._noted = self._noted, self._noted & {signal.SIGCHLD}
         for number in noted - {signal.SIGCHLD}:
             self._on_signal(number)
-        return signal.SIGCHLD in noted
 
     def _on_signal(self, number: int) -> None:
         if number == signal.SIGQUIT:
@@ -290,6 +297,8 @@ class Keeper:
         if self.first.pid and self.first.up:
             for number in self.relayed:
                 self.first.signal(number)
+            if signal.SIGHUP in self.relayed:
+                self._reloaded_s = time.monotonic()
             self.relayed.clear()
 
     # Reaping
@@ -362,6 +371,9 @@ class Keeper:
             if child is self.first and self.stopping >= 0:
                 self.stopping += 1
                 self.relayed.add(signal.SIGTERM)
+            if child is self.first and now - self._reloaded_s < RELOAD_MAY_TAKE_S:
+                # Perhaps it did not come to it; to do it twice changes nothing.
+                self.relayed.add(signal.SIGHUP)
             self._tell_waiting(child, now)
 
     def _nothing_to_lose(self) -> bool:

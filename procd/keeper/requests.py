@@ -77,6 +77,7 @@ def _hello(keeper: Keeper, child: Child, _key: bytes, _protocol: bytes) -> None:
             starts=child.starts + _starts_elsewhere(child),
             last_end=child.last_end,
             exits_lost=keeper.exits_lost,
+            stopping=int(keeper.stopping >= 0),
         )
         keeper.remember(KEEPER_KEY, about)
     child.hand_over()
