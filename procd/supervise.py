@@ -38,7 +38,7 @@ def main(words: Sequence[str]) -> int:
     gc.disable()
     named = dict(word.removeprefix("--").partition("=")[::2] for word in words)
     with contextlib.suppress(OSError):
-        os.chdir(named["directory"])
+        os.chdir(named.get("directory", "/"))
     path = named.get("config")
     # Until the configuration says otherwise.
     logging.configure("info", "text")
