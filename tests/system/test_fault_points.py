@@ -49,7 +49,7 @@ WAYS: dict[str, tuple[str, ...]] = {
 }
 #: Whoever comes after comes there again, with the same thing to do.
 AGAIN = {
-    "begin.locked", "begin.recorded", "decided.recorded", "spawn.intended", "turn.done", "adopt.recalled",
+    "begin.locked", "decided.recorded", "spawn.intended", "turn.done", "adopt.recalled",
     "adopt.lives", "adopt.done", "drain.begun",
 }  # fmt: skip
 #: The place, the way, and how many die there one after the other.
