@@ -235,17 +235,16 @@ class Daemon:
 
     def kill_all(self) -> None:
         """Kill everything at once, programs too: what is left is what a power cut leaves, but for the disk."""
-        assert self._process is not None
-        # It is not to start anybody again, and nobody is to follow it.
-        self.signal(signal.SIGSTOP)
-        for pid in (self.supervisor_now, self.pid):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid or self.pid, signal.SIGKILL)
-        self.wait()
+        # First nobody is to start anybody again, or to follow who is dead.
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in marked(self.mark):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
         while left := marked(self.mark):
             for pid in left:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
+        self.wait()
 
     def signal(self, number: signal.Signals) -> None:
         """Signal the daemon."""
@@ -264,17 +263,12 @@ class Daemon:
 
     def end(self) -> None:
         """Leave nothing behind, whatever has happened; and complain if a stop did."""
-        left: dict[int, str] = {}
-        if self._process is not None:
-            try:
-                self._end_keeper()
-            except (subprocess.TimeoutExpired, AssertionError):
-                self._process.kill()
-                self._process.wait()
-            left = marked(self.mark)
-            for pid in left:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+        if self._process is None:
+            return
+        with contextlib.suppress(subprocess.TimeoutExpired, AssertionError):
+            self._end_keeper()
+        left = marked(self.mark)
+        self.kill_all()
         assert not left, f"procd has left processes behind: {left}"
 
     def _end_keeper(self) -> None:
