@@ -63,18 +63,20 @@ def assert_numbers(content: bytes, count: int) -> None:
     ids=["one file", "rotated", "json"],
 )
 def test_a_logger_that_is_killed_again_and_again_loses_and_doubles_nothing(
-    start_daemon: Callable[..., Daemon], tmp_path: Path, keys: str
+    make_daemon: Callable[..., Daemon], tmp_path: Path, keys: str
 ) -> None:
     """Programs write at full speed meanwhile, with large and with small writes."""
     stop = tmp_path / "stop"
     programs = {"bulk": 5000, "lines": 1, "some": 37}
-    daemon = start_daemon(
+    daemon = make_daemon(
         "".join(
             f"[programs.{name}]\nrestart = 'never'\n{keys}"
             f"command = {python('counts.py', 10**9, together, f'{stop}.{name}')}\n"
             for name, together in programs.items()
         )
     )
+    # The keeper would wait longer and longer.
+    daemon.start(environment={"PROCD_KEEPER_PACE": "longest=0.1"})
     for _ in range(12):
         pid = daemon.logger
         reached = {name: daemon.record(name)["streams"]["stdout"]["offset"] for name in programs}
