@@ -77,7 +77,7 @@ def test_a_logger_that_is_killed_again_and_again_loses_and_doubles_nothing(
     )
     # The keeper would wait longer and longer.
     daemon.start(environment={"PROCD_KEEPER_PACE": "longest=0.1"})
-    for _ in range(12):
+    for _ in range(6):
         pid = daemon.logger
         reached = {name: daemon.record(name)["streams"]["stdout"]["offset"] for name in programs}
         until(
