@@ -35,10 +35,14 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 def sleepers() -> Iterator[list[subprocess.Popen[bytes]]]:
     """Some processes that do nothing."""
     started = [subprocess.Popen(["sleep", "1000"]) for _ in range(6)]
-    yield started
-    for each in started:
-        each.kill()
-        each.wait()
+    try:
+        # Until then they use more from one look to the next.
+        until(lambda: all(comm_of(each) == "sleep" and stat_of(each)[0] == "S" for each in started))
+        yield started
+    finally:
+        for each in started:
+            each.kill()
+            each.wait()
 
 
 @pytest.fixture(autouse=True)
@@ -80,6 +84,11 @@ def usage_of(process: subprocess.Popen[bytes]) -> Usage:
     found = usage(process.pid)
     assert found is not None
     return found
+
+
+def comm_of(process: subprocess.Popen[bytes]) -> str:
+    """What a process is called."""
+    return Path(f"/proc/{process.pid}/comm").read_text().strip()
 
 
 def stat_of(process: subprocess.Popen[bytes]) -> list[str]:
