@@ -11,8 +11,8 @@ from procd.config import delegation
 from procd.config.spec import CgroupLimits
 
 if TYPE_CHECKING:
+    from procd.config.context import Load
     from procd.config.declaration import Declaration
-    from procd.config.found import Load
 
 #: The controller that each key needs.
 CONTROLLERS = {"memory_max": "memory", "cpu_max": "cpu", "pids_max": "pids"}

@@ -20,8 +20,8 @@ from procd.config.spec import Check, CheckKind, Health, Hooks
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from procd.config.context import Load
     from procd.config.declaration import Declaration
-    from procd.config.found import Load
     from procd.config.scope import Scope
     from procd.config.spec import LogSpec
 

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from procd.config.accounts import Identity
+    from procd.config.context import Load
     from procd.config.declaration import Declaration
     from procd.config.environment_files import Fault
-    from procd.config.found import Load
     from procd.config.spec import LogSpec
 
 _SHELL_REMEDY = "set shell = true, or write an array if the program is to get this word"

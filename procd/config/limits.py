@@ -12,8 +12,8 @@ from procd.config.problems import Mistake, did_you_mean, quoted
 from procd.config.spec import ResourceLimit
 
 if TYPE_CHECKING:
+    from procd.config.context import Load
     from procd.config.declaration import Declaration
-    from procd.config.found import Load
     from procd.config.values import LimitBounds
 
 RESOURCES = {

@@ -11,13 +11,13 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from procd.config import places
+from procd.config.context import Load
 from procd.config.convert import unknown_key, without_mistakes
 from procd.config.daemon import DaemonTables
 from procd.config.declaration import Declaration, Defaults, declare
 from procd.config.dependencies import Dependencies, dependencies_of
 from procd.config.document import Document, Place, read_document
 from procd.config.expansion import expand
-from procd.config.found import Load
 from procd.config.logs import EVENT_LOG, LogPaths, resolved_path
 from procd.config.machine import Machine
 from procd.config.problems import Mistake, Problems, quoted

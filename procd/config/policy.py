@@ -18,8 +18,8 @@ from procd.errors import InvalidQuantity
 from procd.quantities import format_duration, parse_signal
 
 if TYPE_CHECKING:
+    from procd.config.context import Load
     from procd.config.declaration import Declaration
-    from procd.config.found import Load
     from procd.config.problems import Problems
     from procd.config.program_schema import BackoffTable
 

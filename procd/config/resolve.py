@@ -27,8 +27,8 @@ from procd.config.terminal import input_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from procd.config.context import Load
     from procd.config.declaration import Declaration
-    from procd.config.found import Load
 
 _LABEL = re.compile(NAME_PATTERN, re.ASCII)
 

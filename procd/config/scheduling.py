@@ -13,8 +13,8 @@ from procd.config.rights import cpus_of
 from procd.config.spec import Scheduling
 
 if TYPE_CHECKING:
+    from procd.config.context import Load
     from procd.config.declaration import Declaration
-    from procd.config.found import Load
     from procd.config.program_schema import ProgramTable
 
 KEYS = ("nice", "io_class", "io_priority", "cpu_affinity", "oom_score_adj")

@@ -15,8 +15,8 @@ from procd.config.problems import Mistake
 from procd.config.words import split
 
 if TYPE_CHECKING:
+    from procd.config.context import Load
     from procd.config.declaration import Declaration
-    from procd.config.found import Load
 
 
 class Scope:

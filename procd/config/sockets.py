@@ -20,9 +20,9 @@ from procd.config.spec import SocketSpec
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from procd.config.context import Load
     from procd.config.declaration import Declaration
     from procd.config.document import Place
-    from procd.config.found import Load
 
 FIRST_FD = 3
 """The first descriptor of a program that is a socket (SD_LISTEN_FDS_START of sd_listen_fds(3))."""

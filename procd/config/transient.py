@@ -11,10 +11,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from procd.config.context import Load
 from procd.config.convert import unknown_key
 from procd.config.declaration import Defaults, declare
 from procd.config.document import Document, Place
-from procd.config.found import Load
 from procd.config.logs import LogPaths
 from procd.config.machine import Machine
 from procd.config.problems import Problems, did_you_mean, quoted
