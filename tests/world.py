@@ -45,8 +45,9 @@ DEAF = "trap '' TERM; echo deaf; exec sleep 1000"
 class World:
     """Everything that a supervisor has, as a context; it is also the `Daemon` of the control room."""
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, memory: Any = None) -> None:  # noqa: ANN401 - whatever is like one
         self.place = place
+        self.memory = memory
         self.socket = str(place / "s")
         self.changes: tuple[Change, ...] = ()
         self.mistakes: ConfigurationError | None = None
@@ -63,7 +64,7 @@ class World:
         reaper = Reaper.of(loop)
         self.logs = Logs(loop, starter(loop, reaper, os.environ))
         self.logs.begin()
-        around = Surroundings(loop, reaper, self.logs, {"PATH": "/usr/bin:/bin"}, ())
+        around = Surroundings(loop, reaper, self.logs, {"PATH": "/usr/bin:/bin"}, (), self.memory)
         self.runtime = Runtime(around, Machine(lambda: 0.5))
         reaper.on_orphan = self.runtime.orphan_reaped
         self._server = ControlServer(self)

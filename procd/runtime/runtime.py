@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from procd.core import Action, Event, Hook, Program, Transition
     from procd.keeper.client import KeptExit
     from procd.runtime.life import Surroundings
+    from procd.runtime.present_memory import RecordedValues
     from procd.runtime.recalled import Recalled
 
 log = structlog.get_logger()
@@ -112,6 +113,8 @@ class Runtime:
         )
         self.wards = Wards(around.loop, self.orphan_reaped)
         self._actions: deque[Action] = deque()
+        #: Spawns and hooks that are not recorded yet.
+        self._withheld: list[Action] = []
         self._running = False
         self._timer: asyncio.TimerHandle | None = None
         # A process keeps its environment for good: the cookie must not repeat in another run of procd.
@@ -191,21 +194,36 @@ class Runtime:
         try:
             while self._actions:
                 action = self._actions.popleft()
-                self._carry_out(action)
+                try:
+                    self._carry_out(action)
+                except NotKeptError:
+                    self._withhold(action)
                 if loop.time() > ends_at:
                     break
-        except NotKeptError:
-            self._actions.appendleft(action)
-            self.keeping.when_settled(self._run)
         finally:
             self._running = False
             faults.at("turn.done")
             self.keeping.flush()
             # Also when an action failed: the actions and deadlines of all the others are still to be met.
-            if self._actions and self.keeping.settled:
+            if self._actions:
                 loop.call_soon(self._run)
             self._arm()
         self.on_change()
+
+    def _withhold(self, action: Action) -> None:
+        """Put off what must be recorded before it is done until the keeper is not behind any more.
+
+        Nothing else waits for that: what is decided about its program meanwhile waits for its answer, and what
+        is about others is none of its business.
+        """
+        if not self._withheld:
+            self.keeping.when_settled(self._release)
+        self._withheld.append(action)
+
+    def _release(self) -> None:
+        self._actions.extend(self._withheld)
+        self._withheld.clear()
+        self._run()
 
     async def adopt(self, recalled: Recalled, file: Mapping[str, ProgramSpec]) -> None:
         """Go on with the programs of an earlier supervisor.
@@ -231,9 +249,12 @@ class Runtime:
         self.around.sockets.keep()
         self.checking.keep()
 
-    def records(self) -> dict[str, bytes]:
-        """What is recorded of programs and lives."""
-        return self.keeping.values(self.lives.values(), self._hook_records())
+    def record_in(self, memory: RecordedValues) -> None:
+        """Record there what is recorded of programs, lives and logs."""
+        keeping = Keeping(memory, self.machine)
+        keeping.file = self.keeping.file
+        keeping.again(self.lives.values(), self._hook_records())
+        self.around.logs.record_in(memory)
 
     def _hook_records(self) -> dict[str, HookRecord]:
         return {name: hook.record for name, hook in self._hooks.items()}
@@ -364,10 +385,13 @@ class Runtime:
 
     def _run_hook(self, action: RunHook) -> None:
         name, hook = action.name, action.hook
-        spec = self.machine.programs[name].spec
+        program = self.machine.programs[name]
+        spec = program.spec
         if spec.hooks is None:
             raise AssertionError(f"{name} has no hooks, but {hook.value} is to be run")
-
+        if program.cancelled:
+            self.submit(HookEnded(name, hook, "cancelled before it was begun"))
+            return
         record = HookRecord(cookie=self._cookie(), hook=hook.value)
         self.keeping.intend_hook(name, record)
         command = self._hooks[name] = self._command(name, hook)
@@ -515,6 +539,7 @@ class Runtime:
             self._timer.cancel()
         self.emptiness.close()
         self.checking.close()
+        self.wards.close()
         self.usages.close()
         self.scheduler.close()
         self.around.sockets.close()

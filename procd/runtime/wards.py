@@ -46,9 +46,6 @@ class Wards:
         self._on_stranger = on_stranger
         self._wards: dict[int, _Ward] = {}
 
-    def __bool__(self) -> bool:
-        return bool(self._wards)
-
     def watch(self, process: AdoptedProcess, pidfd: int, start: int, *, keepers: bool) -> None:
         """Tell a process of its end; `keepers`: it is a child of our keeper.
 
