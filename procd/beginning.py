@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from procd.config.spec import DaemonSpec
     from procd.keeper.client import KeptExit, Memory
     from procd.keeper.line import Record
-    from procd.runtime.present_memory import PresentMemory
+    from procd.output.remembered import Remembers
 
 log = structlog.get_logger()
 
@@ -115,31 +115,22 @@ def begin(memory: Memory, recalled: Recalled, path: str | None) -> Beginning:
     if not has_predecessor(recalled):
         configuration = read(path)
         prepare(configuration.daemon)
-        held = _hold(recalled, configuration)
-        keep_lock(memory, held)
+        held = _hold(memory, recalled, configuration)
         faults.at("begin.locked")
         recorded(memory, configuration)
+        faults.at("begin.recorded")
         return Beginning(configuration, configuration, recalled, held)
     check(recalled)
     in_force = in_force_of(recalled)
     configuration = structs.replace(in_force)
     if READ_AGAIN in recalled:
         configuration = _read_again(in_force)
-        memory.drop(READ_AGAIN)
-    return Beginning(configuration, in_force, recalled, _hold(recalled, in_force))
+    return Beginning(configuration, in_force, recalled, _hold(memory, recalled, in_force))
 
 
 def in_force_of(recalled: Recalled) -> Configuration:
     """The configuration that is recorded.  Raises ValueError."""
     return snapshot.load(recalled.value(_SPECS) or b"", Configuration)
-
-
-def values(configuration: Configuration) -> dict[str, bytes]:
-    """What `recorded` puts."""
-    return {
-        _META: msgspec.msgpack.encode(Meta(VERSION, __version__)),
-        _SPECS: snapshot.dump(configuration),
-    }
 
 
 def read(path: str | None) -> Configuration:
@@ -165,13 +156,18 @@ def _read_again(in_force: Configuration) -> Configuration:
     try:
         new = read(in_force.files[0])
     except ConfigurationError as error:
-        for problem in error.problems:
-            log.error("configuration refused, the old one stays in force", problem=str(problem))  # noqa: TRY400
+        tell_refused(error, "configuration refused, the old one stays in force")
         return structs.replace(in_force)
     # Where we are is held, and known to programs and clients.
     old = in_force.daemon
     same = {name: getattr(old, name) for name in ("runtime_dir", "state_dir", "socket")}
     return structs.replace(new, daemon=structs.replace(new.daemon, **same))
+
+
+def tell_refused(error: ConfigurationError, what: str) -> None:
+    """Say why a configuration does not come into force."""
+    for problem in error.problems:
+        log.error(what, problem=str(problem))
 
 
 def prepare(daemon: DaemonSpec) -> None:
@@ -185,7 +181,7 @@ def prepare(daemon: DaemonSpec) -> None:
     os.makedirs(daemon.log_dir, mode=0o750, exist_ok=True)  # noqa: PTH103 - as above
 
 
-def _hold(recalled: Recalled, configuration: Configuration) -> int:
+def _hold(memory: Memory, recalled: Recalled, configuration: Configuration) -> int:
     """Hold the runtime directory; returns the descriptor that does.
 
     Raises RuntimeDirectoryHeld, and OSError.
@@ -195,18 +191,19 @@ def _hold(recalled: Recalled, configuration: Configuration) -> int:
         if lock.is_of(record.fds[0], configuration.daemon.runtime_dir):
             lock.sign(record.fds[0], os.getppid())
             return record.fds[0]
-        # Whoever took it was killed at once, and the configuration names another one since.
+        # The directory was removed meanwhile; or another is named, since whoever took it was killed at once.
         record.close()
-    return lock.hold(configuration.daemon.runtime_dir, os.getppid())
+    held = lock.hold(configuration.daemon.runtime_dir, os.getppid())
+    keep_lock(memory, held)
+    return held
 
 
-def keep_lock(memory: PresentMemory | Memory, held: int) -> None:
+def keep_lock(memory: Remembers, held: int) -> None:
     """Have the keeper hold the runtime directory, too: for as long as it lives."""
     memory.put(_LOCK, b"", (held,))
 
 
-def recorded(memory: PresentMemory | Memory, configuration: Configuration) -> None:
+def recorded(memory: Remembers, configuration: Configuration) -> None:
     """Record the configuration that is in force."""
-    for key, value in values(configuration).items():
-        memory.put(key, value)
-    faults.at("begin.recorded")
+    memory.put(_META, msgspec.msgpack.encode(Meta(VERSION, __version__)))
+    memory.put(_SPECS, snapshot.dump(configuration))

@@ -51,7 +51,7 @@ def check(path: str | None) -> None:
 
         configuration = config.load(path, os.environ, uid=os.geteuid())
     except ConfigurationError as error:
-        complain(error)
+        _complain(error)
         sys.exit(1)
     count = len(configuration.programs)
     click.echo(f"{', '.join(configuration.files)}: {count} program{'s' * (count != 1)}, no problems")
@@ -67,7 +67,7 @@ def schema() -> None:
     click.echo(json.dumps(config.json_schema(), indent=2))
 
 
-def complain(error: ConfigurationError) -> None:
+def _complain(error: ConfigurationError) -> None:
     """Print every problem."""
     for problem in error.problems:
         click.echo(str(problem), err=True)

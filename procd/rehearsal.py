@@ -22,6 +22,7 @@ from procd.config.spec import ProgramSpec
 from procd.core import Machine
 from procd.errors import ConfigurationError, Failed, SpawnError, UnreadableRecord
 from procd.keeper.line import Record
+from procd.output import remembered
 from procd.process import NULL, Process, ProcessProtocol
 from procd.runtime.keeping import HookRecord, LifeRecord, unpacked
 from procd.runtime.recalled import Recalled
@@ -73,6 +74,8 @@ def _read_records(recalled: Recalled) -> None:
         unpacked(record.value, LifeRecord)
     for record in recalled.of("hook").values():
         unpacked(record.value, HookRecord)
+    for name, record in recalled.of(remembered.PREFIX).items():
+        remembered.look(name, record.value)
 
 
 def _core(record: Record) -> dict[str, object]:

@@ -11,6 +11,8 @@ import gc
 import os
 from typing import TYPE_CHECKING
 
+import structlog
+
 from procd import faults, logging
 from procd.beginning import begin, has_predecessor, recall, take_over
 from procd.errors import ConfigurationError, RuntimeDirectoryHeld, UnreadableRecord
@@ -20,12 +22,15 @@ from procd.supervisor import Supervisor, raise_descriptor_limit
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from procd.beginning import Beginning
     from procd.process import Limit
     from procd.runtime.recalled import Recalled
 
-#: sysexits.h: the configuration is wrong; try again later, somebody else is at it; an operating system error;
-#: what we were given is not what we read.
-EX_CONFIG, EX_TEMPFAIL, EX_OSERR, EX_DATAERR = 78, 75, 71, 65
+log = structlog.get_logger()
+
+#: sysexits.h: the configuration is wrong; try again later, somebody else is at it; an operating system error; a
+#: mistake of ours; what we were given is not what we read.
+EX_CONFIG, EX_TEMPFAIL, EX_OSERR, EX_SOFTWARE, EX_DATAERR = 78, 75, 71, 70, 65
 
 
 def main(words: Sequence[str]) -> int:
@@ -51,14 +56,9 @@ async def _supervise(path: str | None, limits: tuple[Limit, ...]) -> int:
     if memory is None:
         _say("there is no keeper: `procd run` is the command")
         return EX_OSERR
+    attempt = _Attempt(memory)
     try:
-        recalled = await recall(asyncio.get_running_loop(), memory)
-    except OSError as error:
-        _say(f"what was left cannot be recalled: {error.strerror}")
-        return EX_OSERR
-    is_over = not has_predecessor(recalled)
-    try:
-        status = await _begin_and_run(memory, recalled, path, limits)
+        status = await attempt.run(path, limits)
     except ConfigurationError as error:
         for problem in error.problems:
             _say_line(str(problem))
@@ -72,10 +72,10 @@ async def _supervise(path: str | None, limits: tuple[Limit, ...]) -> int:
     except OSError as error:
         _say(f"{error.filename}: {error.strerror}" if error.filename else str(error))
         status = EX_OSERR
-    else:
-        is_over = True
-    if is_over:
-        # Otherwise there may be programs that run, and it is tried again.
+    except Exception:
+        log.exception("procd made a mistake, please report it")
+        status = EX_SOFTWARE
+    if not attempt.leaves_programs:
         memory.finish(status)
         await memory.settle()
         faults.at("finish.said")
@@ -83,25 +83,43 @@ async def _supervise(path: str | None, limits: tuple[Limit, ...]) -> int:
     return status
 
 
-async def _begin_and_run(
-    memory: Memory, recalled: Recalled, path: str | None, limits: tuple[Limit, ...]
-) -> int:
-    try:
-        beginning = begin(memory, recalled, path)
-    except RuntimeDirectoryHeld as error:
-        # Perhaps by a procd that has lost its keeper, and waits for us.
-        await take_over(asyncio.get_running_loop(), memory, error)
-        recalled = await recall(asyncio.get_running_loop(), memory)
-        beginning = begin(memory, recalled, path)
-    daemon = beginning.configuration.daemon
-    logging.configure(daemon.log_level, daemon.log_format)
-    supervisor = Supervisor(beginning, memory, limits, os.environ)
-    # Not held by a directory that somebody may want to unmount.
-    os.chdir("/")
-    gc.freeze()
-    gc.enable()
-    await supervisor.run()
-    return supervisor.exit_status
+class _Attempt:
+    """One supervisor, as far as it comes."""
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+        self._recalled: Recalled | None = None
+        self._supervisor: Supervisor | None = None
+
+    async def run(self, path: str | None, limits: tuple[Limit, ...]) -> int:
+        """Supervise to the end; the exit status.  Raises what keeps it from that."""
+        beginning = await self._begin(asyncio.get_running_loop(), path)
+        daemon = beginning.configuration.daemon
+        logging.configure(daemon.log_level, daemon.log_format)
+        self._supervisor = Supervisor(beginning, self._memory, limits, os.environ)
+        # Not held by a directory that somebody may want to unmount.
+        os.chdir("/")
+        gc.freeze()
+        gc.enable()
+        await self._supervisor.run()
+        return self._supervisor.exit_status
+
+    async def _begin(self, loop: asyncio.AbstractEventLoop, path: str | None) -> Beginning:
+        self._recalled = await recall(loop, self._memory)
+        try:
+            return begin(self._memory, self._recalled, path)
+        except RuntimeDirectoryHeld as error:
+            # Perhaps by a procd that has lost its keeper, and waits for us.
+            await take_over(loop, self._memory, error)
+        self._recalled = await recall(loop, self._memory)
+        return begin(self._memory, self._recalled, path)
+
+    @property
+    def leaves_programs(self) -> bool:
+        """Whether programs may run for which another supervisor is to be started."""
+        if self._supervisor is not None:
+            return self._supervisor.leaves_programs
+        return self._recalled is None or has_predecessor(self._recalled)
 
 
 def _say(*lines: str) -> None:

@@ -19,7 +19,7 @@ import structlog
 from msgspec import structs
 
 from procd import __version__, faults, start
-from procd.beginning import READ_AGAIN, keep_lock, read, recorded, values
+from procd.beginning import READ_AGAIN, keep_lock, read, recorded, tell_refused
 from procd.config import plan as plans
 from procd.config import transient
 from procd.config.logs import EVENT_LOG
@@ -40,7 +40,7 @@ from procd.runtime.journal import actor_to_wire
 from procd.runtime.keeping import packed, unpacked
 from procd.runtime.life import Surroundings
 from procd.runtime.logger import LOGGER_KEY, KeptLogger, starter
-from procd.runtime.present_memory import PresentMemory
+from procd.runtime.present_memory import PresentMemory, RecordedValues
 from procd.systemd import Notifier
 
 if TYPE_CHECKING:
@@ -89,14 +89,17 @@ class Supervisor:
         self._environ = environ
         self._about_keeper = fields(beginning.recalled.value(KEEPER_KEY.decode()) or b"")
         self._systemd = Notifier(memory.notify if self._about_keeper.get("notify") == "1" else None)
+        #: Until there are some: an earlier supervisor may have left them.
+        self._may_have_programs = not beginning.is_first
         self._is_told_again = self._about_keeper.get("stopping") == "1"
         self._bequest: Bequest | None = None
         self._upgrading = False
         self._departure: asyncio.Task[None]
         self._logger: KeptLogger
+        self._events: EventLog
         self.access = Access(configuration.daemon.allow)
         self._control = ControlServer(self)
-        self._stopped: asyncio.Event
+        self._stopped = asyncio.Event()
         self._status_is_due = False
         self.runtime: Runtime
 
@@ -125,53 +128,68 @@ class Supervisor:
     async def run(self) -> None:
         """Run until told to stop, and until everything has stopped."""
         loop = asyncio.get_running_loop()
-        self._stopped = asyncio.Event()
         daemon = self._configuration.daemon
-        recalled = self._beginning.recalled
         memory = self._memory
         os.umask(0o022)
         Reaper.become_subreaper()
         reaper = Reaper(loop)
-        self._logger = logger = KeptLogger(loop, memory, starter(loop, reaper, self._environ))
+        self._logger = KeptLogger(loop, memory, starter(loop, reaper, self._environ))
         self._keeper.on_record = self._on_record
-        logs = Logs(loop, logger.start, memory)
+        logs = Logs(loop, self._logger.start, memory)
         around = Surroundings(loop, reaper, logs, dict(self._environ), self._limits, memory)
         machine = Machine(random.random, daemon.max_concurrent_starts)
         self.runtime = runtime = Runtime(around, machine)
         reaper.on_orphan = runtime.orphan_reaped
-        events = EventLog(loop, logs, runtime.journal, f"{daemon.state_dir}/{EVENT_LOG}", memory)
-        runtime.keeping.beside = events.keep
+        self._events = EventLog(loop, logs, runtime.journal, f"{daemon.state_dir}/{EVENT_LOG}", memory)
+        runtime.keeping.beside = self._events.keep
         try:
-            logger.adopt(recalled)
-            logs.adopt(recalled.of(LOGS))
-            kept = recalled.of(KEPT)
-            await events.begin(lambda: asyncio.sleep(0), kept, version=__version__, pid=os.getpid())
-            self._open_sockets()
-            runtime.keeping.file = self._beginning.in_force.programs
-            await runtime.adopt(recalled, self._beginning.in_force.programs)
-            runtime.checking.hear()
-            self._listen(loop)
-            self._catch_signals(loop)
-            runtime.on_change = self._on_change
-            logs.begin()
-            programs = len(self._configuration.programs)
-            log.info("procd runs", version=__version__, pid=os.getpid(), programs=programs)
-            self._begin()
-            recalled.close()
-            faults.at("adopt.done")
-            self._be_up()
+            await self._start(loop, logs)
             await self._stopped.wait()
-        finally:
-            events.close()
-            faults.at("drain.begun")
-            # Followers get the last words out of the files.
-            await logs.close(_LOGGER_MAY_TAKE_S)
-            self._control.close()
-            runtime.close()
-            logs.release()
-            logger.close()
-            reaper.close()
+        except BaseException:
+            if not self.leaves_programs:
+                await self._take_down(logs)
+                reaper.close()
+            # Otherwise another goes on from what is recorded, and nothing of it may be given up.
+            raise
+        await self._take_down(logs)
+        reaper.close()
         log.info("procd has ended")
+
+    async def _start(self, loop: asyncio.AbstractEventLoop, logs: Logs) -> None:
+        runtime, recalled = self.runtime, self._beginning.recalled
+        self._logger.adopt(recalled)
+        logs.adopt(recalled.of(LOGS))
+        kept = recalled.of(KEPT)
+        await self._events.begin(lambda: asyncio.sleep(0), kept, version=__version__, pid=os.getpid())
+        self._open_sockets()
+        runtime.keeping.file = self._beginning.in_force.programs
+        await runtime.adopt(recalled, self._beginning.in_force.programs)
+        runtime.checking.hear()
+        self._listen(loop)
+        self._catch_signals(loop)
+        runtime.on_change = self._on_change
+        logs.begin()
+        programs = len(self._configuration.programs)
+        log.info("procd runs", version=__version__, pid=os.getpid(), programs=programs)
+        self._begin()
+        recalled.close()
+        faults.at("adopt.done")
+        self._be_up()
+
+    async def _take_down(self, logs: Logs) -> None:
+        self._events.close()
+        faults.at("drain.begun")
+        # Followers get the last words out of the files.
+        await logs.close(_LOGGER_MAY_TAKE_S)
+        self._control.close()
+        self.runtime.close()
+        logs.release()
+        self._logger.close()
+
+    @property
+    def leaves_programs(self) -> bool:
+        """Whether programs may run for which another supervisor is to be started, if this one ends now."""
+        return self._may_have_programs and not self._stopped.is_set()
 
     def _be_up(self) -> None:
         """Tell the keeper that we can be told anything, and systemd that we are ready."""
@@ -233,6 +251,7 @@ class Supervisor:
         memory.put(READ_AGAIN, b"")
         self._control.keep()
         self.runtime.bequeath()
+        self._events.again()
         self.runtime.around.logs.bequeath()
         self._logger.keep()
         await memory.settle()
@@ -251,7 +270,15 @@ class Supervisor:
         except OSError as error:
             raise self._refused("daemon.runtime_dir", f"cannot make {path}: {error.strerror}") from error
         self.runtime.around.sockets.adopt(recalled)
-        self._replace_sockets(self._configuration)
+        try:
+            self._replace_sockets(self._configuration)
+        except ConfigurationError as error:
+            if self._beginning.is_first:
+                raise
+            # What was in force is open.
+            tell_refused(error, "configuration refused, the old one stays in force")
+            self._configuration = structs.replace(self._beginning.in_force)
+            self.access = Access(self._configuration.daemon.allow)
 
     def _replace_sockets(self, configuration: Configuration) -> None:
         try:
@@ -302,6 +329,7 @@ class Supervisor:
     def _begin(self) -> None:
         """Have the programs of the configuration, whatever there was before."""
         runtime = self.runtime
+        self._may_have_programs = True
         if self._beginning.is_first:
             cause = Cause("started with procd")
             programs = self._configuration.programs.values()
@@ -311,6 +339,8 @@ class Supervisor:
         cause = Cause("configuration changed")
         if self._configuration != self._beginning.in_force:
             self._put_in_force(self._configuration)
+        # Not before: who dies in between is followed by one that reads it, too.
+        self._memory.drop(READ_AGAIN)
         runtime.submit(*_events(changes, self._configuration, cause, runtime.transients))
         if self.closing:
             self._bound_stop()
@@ -383,8 +413,10 @@ class Supervisor:
 
         self._upgrading = True
         try:
-            records = values(self._configuration) | self.runtime.records()
-            version = await rehearsal.ask(self._configuration.files[0], records, self._environ)
+            recorded_now = RecordedValues()
+            recorded(recorded_now, self._configuration)
+            self.runtime.record_in(recorded_now)
+            version = await rehearsal.ask(self._configuration.files[0], recorded_now.values, self._environ)
             await self._upgrade_keeper()
         except Failed as error:
             log.warning("not upgraded", reason=f"{error}: {error.hint}")
@@ -466,8 +498,7 @@ class Supervisor:
         try:
             self.reload(None)
         except ConfigurationError as error:
-            for problem in error.problems:
-                log.error("configuration refused", problem=str(problem))  # noqa: TRY400 - a traceback tells nobody anything
+            tell_refused(error, "configuration refused")
 
     def _on_change(self) -> None:
         if self.closing and self.runtime.machine.at_rest():

@@ -39,8 +39,8 @@ RESERVED_CONNECTIONS = 64
 #: Connections at once of any other user, so that eight are needed to take what all of them may have.
 MAX_CONNECTIONS_PER_UID = 256
 
-#: Between two looks whether connections are done.
-_LOOK_S = 0.02
+#: Between two looks whether connections are done; and how long they have to read the last that they are sent.
+_LOOK_S, _READING_S = 0.02, 1.0
 
 _ENDED = ShuttingDown("procd has ended")
 
@@ -188,7 +188,8 @@ class ControlServer:
         await self._until(lambda: not any(connection.is_busy for connection in self._talking), ends_at)
         for connection in tuple(self._talking):
             connection.finish(reason)
-        await self._until(lambda: not self._talking, ends_at)
+        # Who does not read is not waited for.
+        await self._until(lambda: not self._talking, self._loop.time() + _READING_S)
 
     async def _until(self, done: Callable[[], bool], ends_at: float) -> None:
         while not done() and self._loop.time() < ends_at:  # noqa: ASYNC110 - many things change it, for once

@@ -129,9 +129,16 @@ class Logs:
     def bequeath(self) -> None:
         """Record everything again: the memory is another one, which has nothing."""
         self._remembered.forget()
-        self._remembered.board(self._board.fd, *self._stash)
+        self._record_all(self._remembered)
+
+    def record_in(self, memory: Remembers) -> None:
+        """Record everything there, too."""
+        self._record_all(Remembered(memory))
+
+    def _record_all(self, remembered: Remembered) -> None:
+        remembered.board(self._board.fd, *self._stash)
         for slot in self._slots:
-            self._remembered.slot(slot)
+            remembered.slot(slot)
 
     def has_pipe(self, key: StreamKey, fd: int) -> bool:
         """Whether the pipe of a read end is one of a stream already."""

@@ -112,6 +112,16 @@ def read(records: Mapping[str, Left]) -> Found:
     return Found(board, stash, sorted(slots, key=lambda slot: slot.number))
 
 
+def look(name: str, value: bytes) -> None:
+    """See whether a record can be read, by its value.  Raises UnreadableRecord."""
+    try:
+        content = _content(value)
+        if name != _BOARD:
+            _slot(content, (-1,) * len(content[-1]))
+    except (ValueError, TypeError) as error:
+        raise UnreadableRecord(f"log {name}", str(error)) from error
+
+
 def _content(value: bytes) -> list[Any]:
     content: list[Any]
     version, *content = msgpack.unpackb(value, unicode_errors="surrogateescape")

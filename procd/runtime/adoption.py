@@ -321,6 +321,7 @@ class Adoption:
         if not known:
             # All is told already; only what is left of it is waited for.
             life.over, life.ended = True, record.exit
+            runtime.around.logs.finish(name)
             process.reaped(record.exit or Exit())
             return None
         if pidfd >= 0:

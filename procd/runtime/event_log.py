@@ -175,6 +175,13 @@ class EventLog:
             self._kept_bytes -= self._kept.pop(number)
             self._memory.drop(f"{KEPT}:{number}")
 
+    def again(self) -> None:
+        """Record what is not handed over yet: the memory is another one, which has nothing."""
+        self._kept.clear()
+        self._kept_bytes = 0
+        self._unkept = list(self._waiting)
+        self.keep()
+
     def _note(self, record: Record) -> None:
         if len(self._waiting) == _MOST_WAITING:
             self._waiting.popleft()

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from procd.core import Machine
     from procd.keeper.client import KeptExit
     from procd.runtime.life import Life
-    from procd.runtime.present_memory import PresentMemory
+    from procd.runtime.present_memory import PresentMemory, RecordedValues
 
 T = TypeVar("T")
 
@@ -98,7 +98,7 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
 class Keeping:
     """Writes the records of one runtime.  `memory` is None where nobody would read them."""
 
-    def __init__(self, memory: PresentMemory | None, machine: Machine) -> None:
+    def __init__(self, memory: PresentMemory | RecordedValues | None, machine: Machine) -> None:
         self._memory = memory
         self._machine = machine
         #: The specs of the file, which are recorded as a whole by whoever owns them.
@@ -116,13 +116,8 @@ class Keeping:
 
     # Before something is done
 
-    @property
-    def settled(self) -> bool:
-        """Whether the keeper is not behind."""
-        return self._memory is None or self._memory.settled
-
     def when_settled(self, call: Callable[[], None]) -> None:
-        """Call when it is not behind any more."""
+        """Call when the keeper is not behind any more."""
         if self._memory is not None:
             self._waiting = asyncio.ensure_future(self._memory.settle())
             self._waiting.add_done_callback(lambda _: call())
@@ -274,16 +269,6 @@ class Keeping:
             self.hook(name, hook)
         self._changed.update(self._machine.programs)
         self.flush()
-
-    def values(self, lives: Iterable[Life], hooks: Mapping[str, HookRecord]) -> dict[str, bytes]:
-        """What is recorded of everything, for somebody who is to say whether it can be read."""
-        found = {"machine": packed(dump_machine(self._machine))}
-        for name, program in self._machine.programs.items():
-            found[f"program:{name}"] = packed(dump_program(program))
-            if program.spec != self.file.get(name):
-                found[f"spec:{name}"] = snapshot.dump([program.spec])
-        found |= {f"life:{life.name}": packed(life.record()) for life in lives}
-        return found | {f"hook:{name}": packed(hook) for name, hook in hooks.items()}
 
     def _keep_status(self, life: Life) -> None:
         """Keep a descriptor of a process whose parent we will not be for long: it knows how that will end."""

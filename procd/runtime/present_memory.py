@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
     from procd.keeper.client import KeptExit, Memory
     from procd.keeper.line import Batch
@@ -60,3 +62,33 @@ class PresentMemory:
     async def catch_up(self) -> None:
         """Wait until all is here that the keeper knew when this was called."""
         await self._memory.catch_up()
+
+
+class RecordedValues:
+    """A memory of values only, for somebody who is to say whether they can be read."""
+
+    lost = False
+    settled = True
+
+    def __init__(self) -> None:
+        self.values: dict[str, bytes] = {}
+
+    def put(self, key: str, value: bytes, fds: Sequence[int] = ()) -> bool:
+        """Have this value."""
+        del fds
+        self.values[key] = value
+        return True
+
+    def drop(self, key: str) -> bool:
+        """Have none."""
+        return self.values.pop(key, None) is not None
+
+    def batch(self) -> AbstractContextManager[None]:
+        """Nothing is sent, together or not."""
+        return nullcontext()
+
+    def taken(self, kept: KeptExit) -> None:
+        """Exits are the keeper's."""
+
+    async def settle(self) -> None:
+        """It is here."""

@@ -313,3 +313,20 @@ def stopped_keeper(daemon: Daemon) -> Iterator[None]:
         yield
     finally:
         daemon.signal(signal.SIGCONT)
+
+
+def test_a_takeover_into_what_cannot_be_opened_keeps_what_is_in_force(stage: Stage) -> None:
+    """A port of the new configuration is somebody's: nobody ends because of that, whoever dies next."""
+    daemon = stage.start(stage.program("one"))
+    stage.until_born("one")
+    before, keeper = daemon.pids(), daemon.keeper
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        web = f'[sockets.web]\nlisten = "127.0.0.1:{taken.getsockname()[1]}"\n'
+        daemon.write(web + stage.program("one", keys='sockets = ["web"]'))
+        os.kill(keeper, signal.SIGKILL)
+        until(lambda: daemon.keeper != keeper, "another keeper")
+        until(lambda: "the old one stays in force" in daemon.said.read_text(), "the refusal")
+        assert daemon.pids() == before
+        daemon.kill_supervisor()
+        assert daemon.pids() == before
+    assert stage.births() == {"one": 1}
