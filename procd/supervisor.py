@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, assert_never
 import structlog
 from msgspec import structs
 
-from procd import __version__, faults, start
-from procd.beginning import READ_AGAIN, keep_lock, read, recorded, tell_refused
+from procd import __version__, faults
+from procd.beginning import READ_AGAIN, read, recorded, tell_refused
 from procd.config import plan as plans
 from procd.config import transient
 from procd.config.logs import EVENT_LOG
@@ -27,8 +27,9 @@ from procd.config.plan import Kind
 from procd.control import Access, ControlServer
 from procd.control.activation import NotASocketError, passed_socket
 from procd.core import Add, Cause, Change, Machine, Remove, Shutdown, State
-from procd.errors import ConfigurationError, Failed, Problem, ShuttingDown, WrongState
-from procd.keeper.messages import KEEPER_KEY, UPGRADE_KEY, fields
+from procd.errors import ConfigurationError, Problem
+from procd.handover import Handover
+from procd.keeper.messages import KEEPER_KEY, fields
 from procd.output.logs import Logs
 from procd.output.remembered import PREFIX as LOGS
 from procd.process import Limit, Reaper
@@ -40,7 +41,7 @@ from procd.runtime.journal import actor_to_wire
 from procd.runtime.keeping import packed, unpacked
 from procd.runtime.life import Surroundings
 from procd.runtime.logger import LOGGER_KEY, KeptLogger, starter
-from procd.runtime.present_memory import PresentMemory, RecordedValues
+from procd.runtime.present_memory import PresentMemory
 from procd.systemd import Notifier
 
 if TYPE_CHECKING:
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
     from procd.beginning import Beginning
     from procd.config.spec import Configuration, LogSpec, ProgramSpec
     from procd.core import Actor, Event
-    from procd.keeper.bequest import Bequest
     from procd.keeper.client import Memory
     from procd.keeper.line import Record
     from procd.runtime.transient import Transients
@@ -64,12 +64,6 @@ _LOGGER_MAY_TAKE_S = 5.0
 _STATUS_AFTER_S = 0.2
 #: The record of the control socket: its value is the inode of its file.
 _LISTEN = "listen"
-#: How long requests may still take when another supervisor is to come.
-_REQUESTS_MAY_TAKE_S = 10.0
-#: Seconds after which a procd that was started to take over has failed; doubled with each, up to the longest.
-_SUCCESSOR_MAY_TAKE_S, _LONGEST_S = 10.0, 300.0
-#: Seconds until it is tried again to wait for a successor.
-_BEQUEST_AGAIN_S = 1.0
 
 
 class Supervisor:
@@ -92,16 +86,24 @@ class Supervisor:
         #: Until there are some: an earlier supervisor may have left them.
         self._may_have_programs = not beginning.is_first
         self._is_told_again = self._about_keeper.get("stopping") == "1"
-        self._bequest: Bequest | None = None
-        self._upgrading = False
-        self._departure: asyncio.Task[None]
-        self._logger: KeptLogger
-        self._events: EventLog
+        self._handover = Handover(self, memory, self._memory, self._about_keeper, environ)
+        self.logger: KeptLogger
+        self.events: EventLog
         self.access = Access(configuration.daemon.allow)
-        self._control = ControlServer(self)
+        self.control = ControlServer(self)
         self._stopped = asyncio.Event()
         self._status_is_due = False
         self.runtime: Runtime
+
+    @property
+    def configuration(self) -> Configuration:
+        """What is in force."""
+        return self._configuration
+
+    @property
+    def held(self) -> int:
+        """The descriptor that holds the runtime directory."""
+        return self._beginning.held
 
     @property
     def closing(self) -> bool:
@@ -133,15 +135,15 @@ class Supervisor:
         os.umask(0o022)
         Reaper.become_subreaper()
         reaper = Reaper(loop)
-        self._logger = KeptLogger(loop, memory, starter(loop, reaper, self._environ))
+        self.logger = KeptLogger(loop, memory, starter(loop, reaper, self._environ))
         self._keeper.on_record = self._on_record
-        logs = Logs(loop, self._logger.start, memory)
+        logs = Logs(loop, self.logger.start, memory)
         around = Surroundings(loop, reaper, logs, dict(self._environ), self._limits, memory)
         machine = Machine(random.random, daemon.max_concurrent_starts)
         self.runtime = runtime = Runtime(around, machine)
         reaper.on_orphan = runtime.orphan_reaped
-        self._events = EventLog(loop, logs, runtime.journal, f"{daemon.state_dir}/{EVENT_LOG}", memory)
-        runtime.keeping.beside = self._events.keep
+        self.events = EventLog(loop, logs, runtime.journal, f"{daemon.state_dir}/{EVENT_LOG}", memory)
+        runtime.keeping.beside = self.events.keep
         try:
             await self._start(loop, logs)
             await self._stopped.wait()
@@ -157,10 +159,10 @@ class Supervisor:
 
     async def _start(self, loop: asyncio.AbstractEventLoop, logs: Logs) -> None:
         runtime, recalled = self.runtime, self._beginning.recalled
-        self._logger.adopt(recalled)
+        self.logger.adopt(recalled)
         logs.adopt(recalled.of(LOGS))
         kept = recalled.of(KEPT)
-        await self._events.begin(lambda: asyncio.sleep(0), kept, version=__version__, pid=os.getpid())
+        await self.events.begin(lambda: asyncio.sleep(0), kept, version=__version__, pid=os.getpid())
         self._open_sockets()
         runtime.keeping.file = self._beginning.in_force.programs
         await runtime.adopt(recalled, self._beginning.in_force.programs)
@@ -177,14 +179,14 @@ class Supervisor:
         self._be_up()
 
     async def _take_down(self, logs: Logs) -> None:
-        self._events.close()
+        self.events.close()
         faults.at("drain.begun")
         # Followers get the last words out of the files.
         await logs.close(_LOGGER_MAY_TAKE_S)
-        self._control.close()
+        self.control.close()
         self.runtime.close()
         logs.release()
-        self._logger.close()
+        self.logger.close()
 
     @property
     def leaves_programs(self) -> bool:
@@ -195,71 +197,17 @@ class Supervisor:
         """Tell the keeper that we can be told anything, and systemd that we are ready."""
         keeper = self._keeper
         keeper.on_exit = self.runtime.kept_exit
-        keeper.on_lost = self._on_lost
+        keeper.on_lost = self._handover.keeper_lost
         keeper.up()
         if keeper.lost:
-            self._on_lost()
+            self._handover.keeper_lost()
         self._systemd.ready(self._summary())
         self._on_change()
 
     def _on_record(self, record: Record) -> None:
         if record.key == LOGGER_KEY:
-            self._logger.told(record)
+            self.logger.told(record)
         record.close()
-
-    # The keeper's death
-
-    def _on_lost(self) -> None:
-        """Go on, and wait for a supervisor of another keeper, which takes over."""
-        log.error("keeper is gone: nobody would go on if this process ended", pid=os.getpid())
-        self.runtime.journal.note("keeper lost", None, pid=os.getpid())
-        self.runtime.around.cgroups.withdraw()
-        self._logger.keeper_lost()
-        self._wait_for_successor()
-        if not self._systemd.listens:
-            # Nobody else would start another.
-            self._start_successor(_SUCCESSOR_MAY_TAKE_S)
-
-    def _start_successor(self, may_take_s: float) -> None:
-        """Start a procd that is to take over; and another if it does not."""
-        try:
-            start.spawn(self._configuration.files[0], self._environ)
-        except OSError as error:
-            log.error("no other procd can be started", reason=error.strerror)  # noqa: TRY400 - a traceback tells no more
-        again_s = min(2 * may_take_s, _LONGEST_S)
-        asyncio.get_running_loop().call_later(may_take_s, self._start_successor, again_s)
-
-    def _wait_for_successor(self) -> None:
-        from procd.keeper.bequest import SOCKET_NAME, Bequest  # noqa: PLC0415 - hardly ever
-
-        loop = asyncio.get_running_loop()
-        starts = int(self._about_keeper.get("starts", "1"))
-        try:
-            path = f"{self._configuration.daemon.runtime_dir}/{SOCKET_NAME}"
-            self._bequest = Bequest(loop, path, self._bequeath, starts=starts)
-        except OSError as error:
-            log.error("nobody can take over yet", reason=str(error))  # noqa: TRY400 - a traceback tells no more
-            loop.call_later(_BEQUEST_AGAIN_S, self._wait_for_successor)
-            return
-        self._bequest.done.add_done_callback(self._leave)
-
-    async def _bequeath(self, memory: Memory) -> None:
-        """Have another keeper know all that ours knew."""
-        self._memory.become(memory)
-        keep_lock(memory, self._beginning.held)
-        recorded(memory, self._configuration)
-        memory.put(READ_AGAIN, b"")
-        self._control.keep()
-        self.runtime.bequeath()
-        self._events.again()
-        self.runtime.around.logs.bequeath()
-        self._logger.keep()
-        await memory.settle()
-
-    def _leave(self, _: object) -> None:
-        """End, without a trace: everything is somebody else's."""
-        log.warning("another procd has taken over")
-        os._exit(0)
 
     def _open_sockets(self) -> None:
         """Open what programs are to find: the notify socket and the sockets of the configuration."""
@@ -304,15 +252,15 @@ class Supervisor:
         except NotASocketError as error:
             raise self._refused("control.socket", str(error), "see docs/how-to/systemd.md") from error
         if passed is not None:
-            self._control.adopt(loop, passed)
+            self.control.adopt(loop, passed)
             return
         record = recalled.take(_LISTEN)
         left = None
         if record is not None:
             left = socket.socket(fileno=record.fds[0]), unpacked(record.value, tuple[int, int])
-        self._control.on_bound = self._keep_socket
+        self.control.on_bound = self._keep_socket
         try:
-            self._control.listen(loop, daemon.socket, daemon.socket_mode, daemon.socket_group, left)
+            self.control.listen(loop, daemon.socket, daemon.socket_mode, daemon.socket_group, left)
         except OSError as error:
             what = f"cannot listen on {daemon.socket}: {error.strerror}"
             remedy = "make its directory, or name a socket in another one"
@@ -392,7 +340,7 @@ class Supervisor:
             daemon = structs.replace(self._configuration.daemon, allow=new.daemon.allow)
             self._configuration = structs.replace(new, daemon=daemon)
             self.access = Access(daemon.allow)
-            self._control.look()
+            self.control.look()
             self._put_in_force(self._configuration)
             self.runtime.submit(*_events(changes, new, cause, self.runtime.transients))
             log.info("configuration reloaded", changes=len(changes))
@@ -406,53 +354,7 @@ class Supervisor:
 
         Raises Failed when it could not go on, and WrongState; then nothing has changed.
         """
-        if self._keeper.lost or self._upgrading:
-            what = "there is no keeper" if self._keeper.lost else "an upgrade is under way"
-            raise WrongState(f"{what}: procd cannot be upgraded now", "wait a moment")
-        from procd import rehearsal  # noqa: PLC0415 - hardly ever
-
-        self._upgrading = True
-        try:
-            recorded_now = RecordedValues()
-            recorded(recorded_now, self._configuration)
-            self.runtime.record_in(recorded_now)
-            version = await rehearsal.ask(self._configuration.files[0], recorded_now.values, self._environ)
-            await self._upgrade_keeper()
-        except Failed as error:
-            log.warning("not upgraded", reason=f"{error}: {error.hint}")
-            raise
-        finally:
-            self._upgrading = False
-        log.info("procd is upgraded", version=version, reason=str(Cause("upgrade requested", actor)))
-        self.runtime.journal.note("upgrade", None, version=version, by=actor_to_wire(actor))
-        # When this is answered.
-        self._departure = asyncio.get_running_loop().create_task(self._make_way(version))
-        return version
-
-    async def _upgrade_keeper(self) -> None:
-        """Have the keeper execute what is installed.  Raises Failed."""
-        answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-
-        def answered(why: str) -> None:
-            if not answer.done():
-                answer.set_result(why)
-
-        self._keeper.on_upgraded = lambda: answered("")
-        self._keeper.on_refused = lambda key, why: answered(why) if key == UPGRADE_KEY.decode() else None
-        self._keeper.upgrade()
-        why = await answer
-        if why:
-            raise Failed("the keeper that is installed cannot take over; nothing has changed", why)
-
-    async def _make_way(self, version: str) -> None:
-        """Leave what is to be done to the supervisor that comes now."""
-        await asyncio.sleep(0)
-        reason = ShuttingDown(f"procd goes on as version {version}", "ask again")
-        await self._control.leave(reason, _REQUESTS_MAY_TAKE_S)
-        self._memory.put(READ_AGAIN, b"")
-        self.runtime.keeping.flush()
-        await self._memory.settle()
-        os._exit(0)
+        return await self._handover.upgrade(actor)
 
     def shutdown(self, actor: Actor | None, why: str = "shutdown requested") -> None:
         """Stop everything, then end; asked for again, it kills what has not stopped yet."""
@@ -492,7 +394,7 @@ class Supervisor:
         self.shutdown(None, f"procd received {signal_name(number)}")
 
     def _on_reload_signal(self) -> None:
-        self._control.look()
+        self.control.look()
         if self.closing:
             return
         try:

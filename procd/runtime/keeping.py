@@ -167,6 +167,14 @@ class Keeping:
         if self._memory is not None:
             self._put("life", life.name, packed(life.record()))
 
+    def ended(self, life: Life) -> None:
+        """Record the end of a life; there is no more use for its pipes."""
+        if self._memory is None:
+            return
+        with self._memory.batch():
+            self.life(life)
+            self.let_go(life.name, IN, READY, PIDFD, "end")
+
     def hook(self, name: str, hook: HookRecord) -> None:
         """Record what has changed of a hook."""
         if self._memory is not None:

@@ -56,7 +56,7 @@ from procd.runtime.heir import Heir
 from procd.runtime.hooks import Command, command_of
 from procd.runtime.identity import Usages
 from procd.runtime.journal import Journal
-from procd.runtime.keeping import IN, PIDFD, READY, HookRecord, Keeping, NotKeptError
+from procd.runtime.keeping import HookRecord, Keeping, NotKeptError
 from procd.runtime.life import Life
 from procd.runtime.transient import Transients
 from procd.runtime.wards import Wards
@@ -491,8 +491,7 @@ class Runtime:
         faults.at("exit.reaped")
         life.over = True
         life.ended = ended
-        self.keeping.life(life)
-        self.keeping.let_go(life.name, IN, READY, PIDFD, "end")
+        self.keeping.ended(life)
         self.checking.end(life.name)
         life.let_go()
         self.around.logs.finish(life.name)
