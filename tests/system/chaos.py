@@ -87,7 +87,7 @@ def configuration(evidence: Path) -> str:
         'backoff = { initial = "50ms", max = "200ms" }\n',
         # As many old files stay as there ever are: to rotate a line away is to lose it.
         program("fast", "lines", 0.05, 40, more='log = { max_size = "256KiB", keep = 1000 }'),
-        program("slow", "lines", 0.5, 1),
+        program("slow", "lines", 0.5, 1, more=f"log = {{ {small} }}"),
         program("packed", "lines", 0.02, 20, more=f"log = {{ {small}, compress = true }}"),
         program("stamped", "lines", 0.05, 5, more=f'log = {{ {small}, format = "timestamp" }}'),
         program("json", "lines", 0.05, 5, more=f'log = {{ {small}, format = "json" }}'),
@@ -313,6 +313,11 @@ class Chaos:
     def _leave_alone(self) -> None:
         self._pass(2.0)
 
+    @property
+    def _events(self) -> list[dict[str, object]]:
+        (events,) = (reader.events for reader in self._readers if isinstance(reader, EventReader))
+        return events
+
     # What is looked at while it runs
 
     def _at_a_quiet_moment(self) -> dict[str, object]:
@@ -393,8 +398,7 @@ class Chaos:
             # Between a birth and what is told of it there is a moment.
             def told(name: str = name) -> bool:
                 lives = accounts.lives_of(self._evidence, name)
-                by_itself = len(lives.births) - 1 - lives.order.count("stopped")
-                return bool(self.daemon.record(name)["restarts"] == by_itself)
+                return bool(self.daemon.record(name)["restarts"] == accounts.restarts_of(lives, self._events))
 
             with self._noting():
                 until(told, f"{name} to have as many restarts as it had lives after its first")
@@ -454,7 +458,7 @@ class Chaos:
                 place = accounts.place_of(self._evidence, name, "got")
                 got = place.read_bytes() if place.exists() else b""
                 self.mistakes += accounts.input_once(name, got, requests)
-        (events,) = (reader.events for reader in self._readers if isinstance(reader, EventReader))
+        events = self._events
         self.mistakes += accounts.numbered_upwards(events)
         for name in DYING:
             self.mistakes += accounts.every_end_told_once(accounts.lives_of(self._evidence, name), events)

@@ -257,6 +257,22 @@ def every_end_told_once(lives: Lives, events: list[dict[str, object]]) -> list[s
     return [f"{lives.name}: told were ends that never were: {told[at:]}"] if at < len(told) else []
 
 
+def restarts_of(lives: Lives, events: list[dict[str, object]]) -> int:
+    """How many lives began that nobody asked for.
+
+    One that was stopped before it could note its birth is among them: the one before it had ended by itself.
+    """
+    told = sum(
+        e["type"] == "transition" and (e["program"], e["new"]) == (lives.name, "WAITING") for e in events
+    )
+    order = [kind for kind in lives.order if kind in {"end", "stopped"}]
+    hows = [how for how, _ in lives.ends.values()]
+    before_stops = [hows[order[:at].count("end") - 1] for at, kind in enumerate(order) if kind == "stopped"]
+    unborn_at_most = len(before_stops) - before_stops.count("exit 0")
+    unborn = min(max(told - len(lives.births), 0), unborn_at_most)
+    return len(lives.births) + unborn - 1 - len(before_stops)
+
+
 def _ends_by_itself(lives: Lives) -> Iterator[tuple[int, str, bool]]:
     """Number and manner of each end that nobody asked for, and whether a stop followed."""
     numbers = iter(lives.ends)

@@ -152,6 +152,28 @@ def test_only_an_end_before_a_stop_may_be_told_as_that(tmp_path: Path) -> None:
     assert accounts.every_end_told_once(lives(tmp_path, stopped), [EVENTS[3]]) == []
 
 
+@pytest.mark.parametrize(
+    ("noted", "starts", "restarts"),
+    [
+        (NOTED, 3, 2),
+        # A stop between two lives, a stop of a life that had no time to note itself, and of one that had.
+        (NOTED.replace("hook 5\n", "stopped\n"), 3, 1),
+        (NOTED.replace("hook 5\n", "stopped\n"), 4, 2),
+        (NOTED + "stopped\nbirth 3 103 10 a.4\n", 4, 2),
+        # What is told of without a stop never was, and one that was has to be told of.
+        (NOTED, 4, 2),
+        (NOTED + "stopped\nbirth 3 103 10 a.4\n", 5, 2),
+        (NOTED, 2, 2),
+    ],
+)
+def test_restarts_are_the_lives_that_nobody_asked_for(
+    tmp_path: Path, noted: str, starts: int, restarts: int
+) -> None:
+    """Each of the `starts` is told of."""
+    told = [transition("WAITING", "", "STOPPED")] * starts
+    assert accounts.restarts_of(lives(tmp_path, noted), told) == restarts
+
+
 def test_a_life_without_its_hook_is_found(tmp_path: Path) -> None:
     """And hooks that nobody asked for."""
     noted = lives(tmp_path)
