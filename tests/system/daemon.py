@@ -344,8 +344,9 @@ class Daemon:
     def output(self, name: str, stream: str = "stdout") -> bytes:
         """What an instance has written, as far as it is in its log."""
         suffix = "err.log" if stream == "stderr" else "log"
-        path = self.directory / "log" / f"{name}.{suffix}"
-        return path.read_bytes() if path.exists() else b""
+        with contextlib.suppress(FileNotFoundError):  # not yet, or not in this moment: a rotation
+            return (self.directory / "log" / f"{name}.{suffix}").read_bytes()
+        return b""
 
     def until_output(self, name: str, text: bytes, stream: str = "stdout") -> bytes:
         """Wait until an instance has written something; all that it wrote."""
