@@ -302,7 +302,7 @@ class _Inheritance:
 
     def _on_synced(self, ours: bytes) -> None:
         if self._failure and not self._is_confirmed:
-            # What came before this has failed, and may have been heard in the same moment: it is never confirmed.
+            # It may have been heard in the same moment as the failure before it: it is never confirmed.
             return
         token, was_all = self._asked.get(ours, (b"", False))
         outcome = messages.send(self._connection, messages.encode(messages.SYNCED, b"", token))
