@@ -270,9 +270,12 @@ class Chaos:
         time.sleep(max(0.0, min(seconds, until_s - time.monotonic())))
         return time.monotonic() < until_s
 
-    def _kill(self, victim: Victim) -> None:
-        if victim.signal(signal.SIGKILL) is not None:
+    def _kill(self, victim: Victim) -> int | None:
+        """Kill it; who that was."""
+        pid = victim.signal(signal.SIGKILL)
+        if pid is not None:
             self.did[f"{victim.name} killed"] += 1
+        return pid
 
     def _kill_supervisor(self) -> None:
         self._kill(self._supervisor)
@@ -349,8 +352,9 @@ class Chaos:
         return measured
 
     def _start_again(self, victim: Victim) -> None:
-        self._kill(victim)
-        until(victim.pid, f"another {victim.name}")
+        killed = self._kill(victim)
+        # Who was killed is there for a moment still.
+        until(lambda: victim.pid() not in {None, killed}, f"another {victim.name}")
         self._until_quiet()
 
     def _until_quiet(self) -> None:
