@@ -138,7 +138,7 @@ class Log:
             elif self._target is None:
                 return 0
             else:
-                moved = self._target.take(pipe.fd, pipe.pid, at_most)
+                moved = self._target.take(pipe, at_most)
         except BlockingIOError:
             return 0
         except FullError:

@@ -34,8 +34,8 @@ COLD_S = 0.02
 LEAST_S = 0.0001
 LONGEST_S = 0.002
 #: Fuller than this, and we look more often; no fuller than that, and we look less often.
-TOO_FULL = 0.5
-TOO_EMPTY = 0.25
+TOO_FULL = 0.35
+TOO_EMPTY = 0.12
 #: Busy pipes that are large at a time: the memory for that is the kernel's, 1 MiB each.
 LARGE_PIPES = 4
 

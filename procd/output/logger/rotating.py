@@ -1,8 +1,8 @@
 """A log in a file that is rotated: from a pipe into the file, and from one file to the next at a line's end.
 
-Owns the choice of how bytes move: by splice(2) where they need not be looked at, and through our memory
-(`turns`) for formats, and on file systems without splice.  Knows nothing of several pipes, or of what is done
-in trouble.
+Owns the choice of how bytes move: by splice(2) where they need not be looked at (by way of another pipe where
+one is busy), and through our memory (`turns`) for formats, and on file systems without splice.  Knows nothing
+of several pipes, or of what is done in trouble.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from procd.output.logger.file import NO_SPLICE, File
 from procd.output.logger.formats import Format, whole
 
 if TYPE_CHECKING:
+    from procd.output.logger.pipe import Pipe
     from procd.output.logger.spec import Spec
     from procd.output.logger.world import World
 
@@ -131,7 +132,7 @@ class RotatingFile:
 
     # Taking
 
-    def take(self, pipe: int, pid: int, at_most: int) -> int:
+    def take(self, pipe: Pipe, at_most: int) -> int:
         """Move bytes from a pipe; returns how many, 0 at the end of the pipe.
 
         Raises BlockingIOError when the pipe is empty, and OSError when the file takes no more: then all that
@@ -141,22 +142,26 @@ class RotatingFile:
             self._check()
         moved = self._take_unseen(pipe, at_most) if self.splices else None
         if moved is None:
-            moved = self._take_looking(pipe, pid, min(at_most, BATCH_BYTES))
+            moved = self._take_looking(pipe, min(at_most, BATCH_BYTES))
         self._tell_extent()
         return moved
 
-    def _take_unseen(self, pipe: int, at_most: int) -> int | None:
+    def _take_unseen(self, pipe: Pipe, at_most: int) -> int | None:
         """Move bytes without a look at them; None where that is not possible."""
         self._file.seek_end()
         room = self._room
-        if room is None:
-            return self._splice(pipe, at_most)
-        return self._splice(pipe, min(at_most, room - BATCH_BYTES)) if room > BATCH_BYTES else None
+        if room is not None:
+            at_most = min(at_most, room - BATCH_BYTES)
+            if at_most <= 0:
+                return None
+        return self._splice(pipe, at_most)
 
-    def _splice(self, pipe: int, at_most: int) -> int | None:
+    def _splice(self, pipe: Pipe, at_most: int) -> int | None:
         """Move bytes to the end, where `seek_end` has gone; None where the file system cannot do that."""
         try:
-            moved = self._file.splice(pipe, at_most)
+            if pipe.is_large:
+                return self._world.turns.pour(self._slot, self._file, pipe.fd, pipe.pid, at_most)
+            moved = self._file.splice(pipe.fd, at_most)
         except OSError as error:
             if error.errno not in NO_SPLICE:
                 raise
@@ -174,27 +179,27 @@ class RotatingFile:
             return 0
         return None if self._spec.max_size is None else self._spec.max_size - self._file.size
 
-    def _take_looking(self, pipe: int, pid: int, at_most: int) -> int:
+    def _take_looking(self, pipe: Pipe, at_most: int) -> int:
         """Look at what comes, and move as much of it as belongs into this file."""
-        data = self._world.stash.peek(pipe, at_most)
+        data = self._world.stash.peek(pipe.fd, at_most)
         if not data:
             return 0
         self._file.seek_end()
         if not self._format.is_raw:
-            self._end_line_of_another(pid)
+            self._end_line_of_another(pipe.pid)
             data = data[: whole(data)]
-        text = self._text(data, pid)
+        text = self._text(data, pipe.pid)
         room = self._room
         rotates = room is not None and len(text) > room
         if rotates:
             lines = self._fitting(text, room or 0)
             if not lines:
                 self.rotate_if_possible()
-                return self._take_looking(pipe, pid, at_most)
+                return self._take_looking(pipe, at_most)
             if lines > 0:
                 data = first_lines(data, lines)
             rotates = data.endswith(b"\n")
-        moved = self._move(pipe, pid, data)
+        moved = self._move(pipe, data)
         if rotates and moved == len(data):
             self.rotate_if_possible()
         elif room is not None and moved >= room:
@@ -213,14 +218,15 @@ class RotatingFile:
         # A line that has begun here ends here.
         return 1 if b"\n" in text else -1
 
-    def _move(self, pipe: int, pid: int, data: bytes) -> int:
+    def _move(self, pipe: Pipe, data: bytes) -> int:
         """Move these first bytes of a pipe."""
         if self.splices:
             moved = self._splice(pipe, len(data))
             if moved is not None:
                 return moved
+        pid = pipe.pid
         moved_data = self._world.turns.move(
-            self._slot, self._file, pipe, pid, data, lambda data: self._text(data, pid)
+            self._slot, self._file, pipe.fd, pid, data, lambda data: self._text(data, pid)
         )
         self._note_line(moved_data, pid)
         return len(moved_data)

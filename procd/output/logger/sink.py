@@ -21,6 +21,7 @@ from procd.output.logger.formats import Format, whole
 from procd.output.logger.pipe import unread_bytes
 
 if TYPE_CHECKING:
+    from procd.output.logger.pipe import Pipe
     from procd.output.logger.spec import Spec
     from procd.output.logger.world import World
 
@@ -124,26 +125,26 @@ class Sink:
         """The descriptor that has to become writable before it takes more."""
         return self._fd
 
-    def take(self, pipe: int, pid: int, at_most: int) -> int:
+    def take(self, pipe: Pipe, at_most: int) -> int:
         """Move bytes from a pipe; returns how many, 0 at the end of the pipe.
 
         Raises BlockingIOError when the pipe is empty, FullError, and OSError when nobody is at the other side.
         """
         self.flush()
         if self.splices:
-            moved = self._splice(pipe, at_most)
+            moved = self._splice(pipe.fd, at_most)
             if moved is not None:
                 return moved
-        data = self._world.stash.peek(pipe, min(at_most, BATCH_BYTES))
+        data = self._world.stash.peek(pipe.fd, min(at_most, BATCH_BYTES))
         if not data:
             return 0
-        if self._continued and self._pid not in {0, pid}:
+        if self._continued and self._pid not in {0, pipe.pid}:
             self._rest = self._format.line_end
             self._continued = False
         if not self._format.is_raw:
             data = data[: whole(data)]
-        self._rest += self._text(data, pid)
-        self._world.turns.take(self._slot, pipe, pid, len(data))
+        self._rest += self._text(data, pipe.pid)
+        self._world.turns.take(self._slot, pipe.fd, pipe.pid, len(data))
         with contextlib.suppress(FullError):
             self.flush()
         return len(data)

@@ -11,8 +11,12 @@ import ctypes
 import errno
 import fcntl
 import os
+from typing import TYPE_CHECKING
 
 from procd.output.logger.pipe import enlarge, unread_bytes
+
+if TYPE_CHECKING:
+    from procd.output.logger.file import File
 
 _SPLICE_F_NONBLOCK = 2
 
@@ -50,8 +54,30 @@ class Stash:
 
     def peek(self, pipe: int, at_most: int) -> bytes:
         """Look at the first bytes of a pipe; none at its end.  Raises BlockingIOError when it is empty."""
-        count = tee(pipe, self._scratch_write, min(at_most, self.capacity))
+        count = self.see(pipe, at_most)
         return os.read(self._scratch_read, count) if count else b""
+
+    def see(self, pipe: int, at_most: int) -> int:
+        """Have the first bytes of a pipe in the scratch pipe, too; returns how many, 0 at its end.
+
+        Raises BlockingIOError when it is empty.
+        """
+        return tee(pipe, self._scratch_write, min(at_most, self.capacity))
+
+    def pour(self, file: File, count: int) -> int:
+        """Move so many bytes that were seen into a file; returns how many it took, and forgets the others.
+
+        Raises OSError when it took none.
+        """
+        poured = 0
+        try:
+            while poured < count:
+                poured += file.splice(self._scratch_read, count - poured)
+        except OSError:
+            self._throw_away(self._scratch_read)
+            if not poured:
+                raise
+        return poured
 
     def take(self, pipe: int, count: int) -> int:
         """Move the first bytes of a pipe into the stash, which is empty; returns how many."""
@@ -64,8 +90,11 @@ class Stash:
 
     def empty(self) -> None:
         """Throw away what is in it."""
+        self._throw_away(self._read)
+
+    def _throw_away(self, pipe: int) -> None:
         try:
-            while os.splice(self._read, self._nowhere, self.capacity, flags=_SPLICE_F_NONBLOCK):
+            while os.splice(pipe, self._nowhere, self.capacity, flags=_SPLICE_F_NONBLOCK):
                 pass
         except OSError as error:
             if error.errno != errno.EAGAIN:

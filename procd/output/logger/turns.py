@@ -1,4 +1,4 @@
-"""Turns in which bytes pass through our memory: they can be killed anywhere, and be undone and done again.
+"""Turns that write bytes before they leave their pipe: they can be killed anywhere, and be done again.
 
 The order of what is done here is the whole point:
 
@@ -114,6 +114,34 @@ class Turns:
         self._board.commit()
         self._stash.empty()
         return data
+
+    def pour(self, slot: int, file: File, pipe: int, pid: int, at_most: int) -> int:
+        """Write to a file what is at the head of a pipe, as it is; returns how many bytes, 0 at the pipe's end.
+
+        While splice(2) copies from a pipe into a file it holds that pipe, and its program waits.  Here the
+        program goes on writing: what is copied is another pipe that has the same pages (tee(2)).
+
+        Raises BlockingIOError when the pipe is empty, and OSError; then nothing has left the pipe, and nothing
+        is in the file.
+        """
+        seen = self._stash.see(pipe, at_most)
+        if not seen:
+            return 0
+        self.settle()
+        before = file.size
+        self._board.begin(slot, before, pid)
+        try:
+            poured = self._stash.pour(file, seen)
+        except OSError:
+            self._board.commit()
+            raise
+        moved = self._stash.take(pipe, poured)
+        if moved < poured:
+            file.cut(before + moved)
+        self._board.count(slot, taken=moved)
+        self._board.commit()
+        self._stash.empty()
+        return moved
 
     def take(self, slot: int, pipe: int, pid: int, count: int) -> None:
         """Take what was seen at the head of a pipe, and is in good hands."""

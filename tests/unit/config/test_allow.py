@@ -59,7 +59,7 @@ def test_all_of_some_programs_is_nothing_of_procd_as_a_whole(site: Site) -> None
     assert rule.rights == ALL_RIGHTS - WHOLE_RIGHTS
 
 
-@pytest.mark.parametrize("action", [right.value for right in WHOLE_RIGHTS])
+@pytest.mark.parametrize("action", sorted(right.value for right in WHOLE_RIGHTS))
 def test_what_is_about_procd_as_a_whole_is_not_about_some_programs(site: Site, action: str) -> None:
     """It would be read as less than it is."""
     problem = site.problem(
