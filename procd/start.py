@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, NoReturn
 
 from procd import standard_streams
 from procd.keeper import launch
 
+TYPE_CHECKING = False  # not from typing, as in `procd.keeper.launch`
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import NoReturn
 
 #: Seconds of the keeper (`procd.keeper.pace`), for tests: `beat=1 patience=1`.
 _PACE_VARIABLE = "PROCD_KEEPER_PACE"

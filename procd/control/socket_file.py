@@ -69,10 +69,11 @@ class SocketFile:
         The name appears when the socket listens with its mode and group set: nobody is refused or let in for a
         moment.  Raises OSError where it cannot be bound.
         """
-        listening = _bind(self._path, self._mode, self._group)
-        self._inode = _inode(self._path)
+        listening, self._inode = _bind(self._path, self._mode, self._group)
         self._bound_at_s = self._loop.time()
         self._watch()
+        # Somebody may have put another in its place before it was watched.
+        self._loop.call_soon(self.look)
         return listening
 
     @property
@@ -157,8 +158,11 @@ def _inode(path: str) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def _bind(path: str, mode: int, group: int | None) -> socket.socket:
-    """Make a listening socket under another name, and give it its own when nobody can be refused any more."""
+def _bind(path: str, mode: int, group: int | None) -> tuple[socket.socket, tuple[int, int] | None]:
+    """Make a listening socket under another name, and give it its own when nobody can be refused any more.
+
+    Returns it with its inode, which is looked up before anybody else knows the file.
+    """
     place, name = os.path.split(path)
     unborn = f"{path}.new"
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
@@ -174,6 +178,7 @@ def _bind(path: str, mode: int, group: int | None) -> socket.socket:
             os.chown(unborn, -1, group)
         os.chmod(unborn, mode)  # noqa: PTH101 - as chmod(2)
         listener.listen(BACKLOG)
+        inode = _inode(unborn)
         os.rename(unborn, path)  # noqa: PTH104 - as rename(2): at once, over what is there
     except OSError:
         listener.close()
@@ -181,4 +186,4 @@ def _bind(path: str, mode: int, group: int | None) -> socket.socket:
     finally:
         if directory >= 0:
             os.close(directory)
-    return listener
+    return listener, inode

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # as pathlib, not imported: every program waits for this
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -20,7 +20,8 @@ def command(children: Mapping[str, Sequence[str]], **seconds: float) -> list[str
 
     `-I` and `-S`: no environment variable and no installed package changes what runs, and it starts faster.
     """
-    argv = [sys.executable, "-I", "-S", str(Path(__file__).resolve().parent / "__main__.py")]
+    here = os.path.dirname(os.path.realpath(__file__))  # noqa: PTH120 - see above
+    argv = [sys.executable, "-I", "-S", f"{here}/__main__.py"]
     argv += [f"{name}={value}" for name, value in seconds.items()]
     for name, its_argv in children.items():
         if not name.isidentifier() or "--" in its_argv:

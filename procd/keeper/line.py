@@ -149,6 +149,11 @@ class Line:
         """In a `with`: what is said goes together, as far as a datagram goes; nobody dies in between."""
         return Batch(self)
 
+    def send(self) -> None:
+        """Send what a batch has collected so far: what is done next must not be done before that is known."""
+        if self.wants == NOTHING:
+            self.flush()
+
     def _change(self, verb: int, key: str, value: bytes, fds: Sequence[int]) -> bool:
         encoded = key.encode(errors="surrogateescape")
         if len(value) <= _MOST_HERE_BYTES:
@@ -315,8 +320,8 @@ class Batch:
 
     def __exit__(self, *_: object) -> None:
         self._line._batching -= 1  # noqa: SLF001 - as above
-        if not self._line._batching and self._line.wants == NOTHING:  # noqa: SLF001 - as above
-            self._line.flush()
+        if not self._line._batching:  # noqa: SLF001 - as above
+            self._line.send()
 
 
 def _copies(fds: Sequence[int]) -> tuple[int, ...]:

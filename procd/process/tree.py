@@ -202,10 +202,17 @@ def direct_children(parent: int | None = None) -> set[int] | None:
     return {int(word) for word in listed.split()}
 
 
+#: The field of /proc/PID/stat, counted from the one after the name.
+_START_TIME = 19
+
+
 def start_time(pid: int) -> int | None:
     """When a process started, in clock ticks since boot; None when there is none."""
-    member = look(pid)
-    return None if member is None else member.start_time
+    try:
+        line = _read(f"/proc/{pid}/stat")
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return int(line[line.rindex(b")") + 2 :].split(b" ", 20)[_START_TIME])
 
 
 def cookie_of(pid: int) -> str | None:
@@ -239,7 +246,7 @@ def parse_stat(line: bytes) -> Member:
         parent=int(fields[1]),
         group=int(fields[2]),
         session=int(fields[3]),
-        start_time=int(fields[19]),
+        start_time=int(fields[_START_TIME]),
         name=os.fsdecode(line[opening + 1 : closing]),
         alive=alive,
     )

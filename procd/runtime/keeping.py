@@ -23,6 +23,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, TypeVar
 
 import msgpack
@@ -34,6 +35,7 @@ from procd.core.memory import dump_machine, dump_program
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from contextlib import AbstractContextManager
 
     from procd.config.spec import ProgramSpec
     from procd.core import Machine
@@ -114,6 +116,15 @@ class Keeping:
         self._taken: list[KeptExit] = []
         self._waiting: asyncio.Future[None]
 
+    def together(self) -> AbstractContextManager[None]:
+        """In a `with`: what is recorded goes together, up to the next intent, or to `send`."""
+        return nullcontext() if self._memory is None else self._memory.batch()
+
+    def send(self) -> None:
+        """Send what was collected."""
+        if self._memory is not None:
+            self._memory.send()
+
     # Before something is done
 
     def when_settled(self, call: Callable[[], None]) -> None:
@@ -142,6 +153,7 @@ class Keeping:
                 # Whatever it was: what is recorded of the life before is over.
                 self._drop("life", name)
             self._put(kind, name, packed(intent), fds)
+        memory.send()
         if not memory.settled and not memory.lost:
             self._drop(kind, name)
             raise NotKeptError

@@ -41,6 +41,10 @@ class PresentMemory:
         """In a `with`: what is said goes together."""
         return self._memory.batch()
 
+    def send(self) -> None:
+        """Send what a batch has collected so far."""
+        self._memory.send()
+
     def taken(self, kept: KeptExit) -> None:
         """Have an exit forgotten: what follows from it is recorded."""
         self._memory.taken(kept)
@@ -86,6 +90,9 @@ class RecordedValues:
     def batch(self) -> AbstractContextManager[None]:
         """Nothing is sent, together or not."""
         return nullcontext()
+
+    def send(self) -> None:
+        """It is here."""
 
     def taken(self, kept: KeptExit) -> None:
         """Exits are the keeper's."""

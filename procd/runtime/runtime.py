@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 import structlog
 from msgspec import structs
 
-from procd import faults
+from procd import faults, logging
 from procd.checks import Schedule, Scheduler
 from procd.config.spec import StopScope
 from procd.core import (
@@ -81,6 +81,7 @@ TURN_S = 0.02
 #: Levels at which transitions are logged; the others are what was asked for.
 _WARNINGS = frozenset({State.BACKOFF})
 _ERRORS = frozenset({State.FATAL})
+_TROUBLES = _WARNINGS | _ERRORS
 
 
 class Runtime:
@@ -191,23 +192,27 @@ class Runtime:
         # answered as soon as it is done.
         self.keeping.flush()
         faults.at("decided.recorded")
-        try:
-            while self._actions:
-                action = self._actions.popleft()
-                try:
-                    self._carry_out(action)
-                except NotKeptError:
-                    self._withhold(action)
-                if loop.time() > ends_at:
-                    break
-        finally:
-            self._running = False
-            faults.at("turn.done")
-            self.keeping.flush()
-            # Also when an action failed: the actions and deadlines of all the others are still to be met.
-            if self._actions:
-                loop.call_soon(self._run)
-            self._arm()
+        # What comes of a spawn is recorded with the intent of the next one.
+        with self.keeping.together():
+            try:
+                while self._actions:
+                    action = self._actions.popleft()
+                    try:
+                        self._carry_out(action)
+                    except NotKeptError:
+                        self._withhold(action)
+                    if not isinstance(action, Spawn | Publish):
+                        self.keeping.send()
+                    if loop.time() > ends_at:
+                        break
+            finally:
+                self._running = False
+                faults.at("turn.done")
+                self.keeping.flush()
+                # Also when an action failed: the actions and deadlines of all the others are still to be met.
+                if self._actions:
+                    loop.call_soon(self._run)
+                self._arm()
         self.on_change()
 
     def _withhold(self, action: Action) -> None:
@@ -560,7 +565,7 @@ def _nothing() -> None:
 def _log_transition(transition: Transition, machine: Machine) -> None:
     """Write the one line that each transition leaves."""
     new = transition.new
-    if new is State.WAITING:
+    if new is State.WAITING or not (new in _TROUBLES or logging.tells_information()):
         return
     facts: dict[str, Any] = {"program": transition.name, "state": new.value, "reason": str(transition.cause)}
     program = machine.programs.get(transition.name)
