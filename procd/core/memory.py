@@ -97,12 +97,17 @@ _ALIKE = tuple(name for name in _ProgramRecord.__struct_fields__ if name not in 
 
 def dump_program(program: Program) -> Record:
     """Give the record of a program, in which nothing is shared with it."""
+    record: Record = to_builtins(facts_of(program))
+    return record
+
+
+def facts_of(program: Program) -> Record:
+    """Give the record of a program for an encoder of msgspec, which makes plain data of it by itself."""
     facts = {name: getattr(program, name) for name in _ALIKE}
     after = None if program.after is None else program.after.name
     steps = [_Step(each.old, each.new, each.cause, each.at_s) for each in program.history]
-    facts |= {"version": VERSION, "after": after, "history": steps}
-    record: Record = to_builtins(facts | {"failed_at_s": list(program.failed_at_s)})
-    return record
+    facts |= {"version": VERSION, "after": after, "history": steps, "failed_at_s": list(program.failed_at_s)}
+    return facts
 
 
 def dump_machine(machine: Machine) -> Record:

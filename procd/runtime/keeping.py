@@ -31,7 +31,7 @@ import msgspec
 
 from procd.config import snapshot
 from procd.core import Exit  # noqa: TC001 - msgspec looks at it
-from procd.core.memory import dump_machine, dump_program
+from procd.core.memory import dump_machine, facts_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_ENCODER = msgspec.msgpack.Encoder()
 _TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 
 #: What is put once for a life, and dropped when there is no more use for it.
@@ -258,7 +259,7 @@ class Keeping:
             self._specs.pop(name, None)
             return
         self._specs_of(name, program.spec, program.successor)
-        self._put("program", name, packed(dump_program(program)))
+        self._put("program", name, packed(facts_of(program)))
 
     def _specs_of(self, name: str, spec: ProgramSpec, successor: ProgramSpec | None) -> None:
         if successor is None and spec == self.file.get(name):
@@ -326,8 +327,12 @@ def ticks() -> int:
 
 def packed(record: object) -> bytes:
     """A record as bytes; text is carried as it is, UTF-8 or not."""
-    content: bytes = msgpack.packb(msgspec.to_builtins(record), unicode_errors="surrogateescape")
-    return content
+    try:
+        # A program has a dozen records from its start to its end: the other way takes seven times as long.
+        return _ENCODER.encode(record)
+    except UnicodeEncodeError:
+        content: bytes = msgpack.packb(msgspec.to_builtins(record), unicode_errors="surrogateescape")
+        return content
 
 
 def unpacked(value: bytes, kind: type[T]) -> T:
