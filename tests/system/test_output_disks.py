@@ -136,6 +136,8 @@ def check_that_supervision_goes_on(daemon: Daemon, disk: Disk | None, tmp_path: 
     """While the logger is stuck, restarts and `status` are as quick as ever; then everything is in the logs."""
     logger = daemon.logger
     until(lambda: (logs / "writes.log").exists() and (logs / "writes.log").stat().st_size > 10_000)
+    # A life that is stopped before it has begun says nothing, and is not counted.
+    daemon.until_state("quick", "RUNNING")
     quiet_restart_s = seconds_of(lambda: restart(daemon, "quick"))
     quiet_status_s = seconds_of(daemon.records)
     had, rss = descriptors(daemon.supervisor), rss_bytes(daemon.supervisor)
