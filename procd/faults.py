@@ -9,6 +9,10 @@ from __future__ import annotations
 
 import os
 import signal
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 #: Every place there is, in the order of a life.
 POINTS = (
@@ -38,11 +42,13 @@ for _each in filter(None, os.environ.pop("PROCD_FAULT", "").split(",")):
     _wanted.setdefault(_name, []).append(_token)
 
 
-def at(name: str) -> None:
-    """Die here, if that is wanted."""
+def at(name: str, before: Callable[[], None] | None = None) -> None:
+    """Die here, if that is wanted; `before` that, something is called."""
     for token in _wanted.get(name, ()):
         try:
             os.unlink(token)  # noqa: PTH108 - cheap to import
         except FileNotFoundError:
             continue
+        if before is not None:
+            before()
         os.kill(os.getpid(), signal.SIGKILL)

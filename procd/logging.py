@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from structlog.typing import Processor
 
 
-_level = logging.INFO
-
-
 class _Stderr:
     """Standard error as structlog's last step: a line is written whole, at once, and never fails.
 
@@ -39,23 +36,16 @@ class _Stderr:
 
 def configure(level: str, form: str) -> None:
     """Set the level ("debug" … "error") and the form ("text" or "json") of the log."""
-    global _level  # noqa: PLW0603 - of the log, of which there is one
-    _level = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *_last_steps(form),
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(_level),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=_Stderr,
         cache_logger_on_first_use=True,
     )
-
-
-def tells_information() -> bool:
-    """Whether what is said at level info is written: what happens often need not be put together otherwise."""
-    return _level <= logging.INFO
 
 
 def _last_steps(form: str) -> tuple[Processor, ...]:

@@ -77,7 +77,7 @@ class Line:
     def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
         self._unsent: OrderedDict[tuple[int, bytes], _Unsent] = OrderedDict()
-        self._batching = 0
+        self._batching = self._collecting = 0
         self.lost = False
         #: A record could not be received as a whole: there was no room for its descriptors.  The keeper has it.
         self.on_incomplete: Callable[[str], None] = _ignore
@@ -149,8 +149,16 @@ class Line:
         """In a `with`: what is said goes together, as far as a datagram goes; nobody dies in between."""
         return Batch(self)
 
+    def collect(self) -> Batch:
+        """In a `with`: what is said may wait for the end, for `send`, or for a message with descriptors.
+
+        Those are sent at once, after what waits: to wait they would have to be copied, and there may be no room
+        for that.
+        """
+        return Batch(self, collects=True)
+
     def send(self) -> None:
-        """Send what a batch has collected so far: what is done next must not be done before that is known."""
+        """Send what was collected: what is done next must not be done before that is known."""
         if self.wants == NOTHING:
             self.flush()
 
@@ -171,8 +179,11 @@ class Line:
         data = messages.encode(verb, key, value, len(fds))
         if self.lost:
             return False
-        if not self._unsent and not self._batching and self._send(data, fds):
-            return not self.lost
+        if not self._batching and (fds or not self._collecting):
+            if self._collecting:
+                self.send()
+            if not self._unsent and self._send(data, fds):
+                return not self.lost
         self._queue(verb, key, value, _Unsent(data, _copies(fds)))
         return False
 
@@ -308,20 +319,28 @@ class Line:
 
 
 class Batch:
-    """While it is entered, what is said is collected; it is sent at the end."""
+    """While it is entered, what is said is collected; it is sent at the end of the outermost."""
 
-    __slots__ = ("_line",)
+    __slots__ = ("_collects", "_line")
 
-    def __init__(self, line: Line) -> None:
+    def __init__(self, line: Line, *, collects: bool = False) -> None:
         self._line = line
+        self._collects = collects
 
     def __enter__(self) -> None:
-        self._line._batching += 1  # noqa: SLF001 - the other half of Line
+        self._count(1)
 
     def __exit__(self, *_: object) -> None:
-        self._line._batching -= 1  # noqa: SLF001 - as above
-        if not self._line._batching:  # noqa: SLF001 - as above
-            self._line.send()
+        self._count(-1)
+        line = self._line
+        if not line._batching and not line._collecting:  # noqa: SLF001 - the other half of Line
+            line.send()
+
+    def _count(self, more: int) -> None:
+        if self._collects:
+            self._line._collecting += more  # noqa: SLF001 - as above
+        else:
+            self._line._batching += more  # noqa: SLF001 - as above
 
 
 def _copies(fds: Sequence[int]) -> tuple[int, ...]:

@@ -86,8 +86,6 @@ class EventLog:
         self._journal = journal
         self._path = path
         self._waiting: deque[Record] = deque()
-        #: Lines of recorded events that wait, by their numbers: none is made twice.
-        self._lines: dict[int, bytes] = {}
         self._lost = 0
         self._flushes: asyncio.Handle | None = None
         self._begun = self._closed = False
@@ -167,7 +165,7 @@ class EventLog:
         if self._memory is None or not unkept:
             return
         for first in range(0, len(unkept), _KEPT_TOGETHER):
-            lines = b"".join(map(self._line, unkept[first : first + _KEPT_TOGETHER]))
+            lines = b"".join(map(_line_of, unkept[first : first + _KEPT_TOGETHER]))
             self._last_kept += 1
             self._memory.put(f"{KEPT}:{self._last_kept}", lines)
             self._kept[self._last_kept] = len(lines)
@@ -184,17 +182,9 @@ class EventLog:
         self._unkept = list(self._waiting)
         self.keep()
 
-    def _line(self, record: Record) -> bytes:
-        line = self._lines.get(record.seq)
-        if line is None:
-            line = _line_of(record)
-            if self._waiting and record.seq >= self._waiting[0].seq:
-                self._lines[record.seq] = line
-        return line
-
     def _note(self, record: Record) -> None:
         if len(self._waiting) == _MOST_WAITING:
-            self._lines.pop(self._waiting.popleft().seq, None)
+            self._waiting.popleft()
             self._lost += 1
         self._waiting.append(record)
         if self._memory is not None:
@@ -210,7 +200,7 @@ class EventLog:
         lines = bytearray()
         taken = 0
         for record in self._waiting:
-            line = self._line(record)
+            line = _line_of(record)
             if lines and len(lines) + len(line) > _MESSAGE_BYTES:
                 break
             lines += line
@@ -220,7 +210,7 @@ class EventLog:
                 self._flushes = self._loop.call_later(_RETRY_S, self._flush)
             return
         for _ in range(taken):
-            self._lines.pop(self._waiting.popleft().seq, None)
+            self._waiting.popleft()
         self._tell_loss()
         if self._waiting:
             self._flushes = self._loop.call_soon(self._flush)
@@ -237,7 +227,6 @@ class EventLog:
         # Nobody will ask the logger again.  The next daemon leaves numbers out, as after one that was killed.
         self._lost += len(self._waiting)
         self._waiting.clear()
-        self._lines.clear()
         self._tell_loss()
 
     def _tell_loss(self) -> None:

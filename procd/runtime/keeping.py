@@ -117,9 +117,9 @@ class Keeping:
         self._taken: list[KeptExit] = []
         self._waiting: asyncio.Future[None]
 
-    def together(self) -> AbstractContextManager[None]:
-        """In a `with`: what is recorded goes together, up to the next intent, or to `send`."""
-        return nullcontext() if self._memory is None else self._memory.batch()
+    def collect(self) -> AbstractContextManager[None]:
+        """In a `with`: what is recorded may wait for the next intent, for `send`, or for the end."""
+        return nullcontext() if self._memory is None else self._memory.collect()
 
     def send(self) -> None:
         """Send what was collected."""

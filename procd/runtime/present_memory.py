@@ -41,8 +41,12 @@ class PresentMemory:
         """In a `with`: what is said goes together."""
         return self._memory.batch()
 
+    def collect(self) -> Batch:
+        """In a `with`: what is said may wait for the end, or for `send`."""
+        return self._memory.collect()
+
     def send(self) -> None:
-        """Send what a batch has collected so far."""
+        """Send what was collected."""
         self._memory.send()
 
     def taken(self, kept: KeptExit) -> None:
@@ -89,6 +93,10 @@ class RecordedValues:
 
     def batch(self) -> AbstractContextManager[None]:
         """Nothing is sent, together or not."""
+        return nullcontext()
+
+    def collect(self) -> AbstractContextManager[None]:
+        """The same."""
         return nullcontext()
 
     def send(self) -> None:

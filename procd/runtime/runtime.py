@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 import structlog
 from msgspec import structs
 
-from procd import faults, logging
+from procd import faults
 from procd.checks import Schedule, Scheduler
 from procd.config.spec import StopScope
 from procd.core import (
@@ -81,7 +81,6 @@ TURN_S = 0.02
 #: Levels at which transitions are logged; the others are what was asked for.
 _WARNINGS = frozenset({State.BACKOFF})
 _ERRORS = frozenset({State.FATAL})
-_TROUBLES = _WARNINGS | _ERRORS
 
 
 class Runtime:
@@ -193,7 +192,7 @@ class Runtime:
         self.keeping.flush()
         faults.at("decided.recorded")
         # What comes of a spawn is recorded with the intent of the next one.
-        with self.keeping.together():
+        with self.keeping.collect():
             try:
                 while self._actions:
                     action = self._actions.popleft()
@@ -207,7 +206,7 @@ class Runtime:
                         break
             finally:
                 self._running = False
-                faults.at("turn.done")
+                faults.at("turn.done", self.keeping.send)
                 self.keeping.flush()
                 # Also when an action failed: the actions and deadlines of all the others are still to be met.
                 if self._actions:
@@ -333,7 +332,7 @@ class Runtime:
             self.spawns_failed += 1
             self.submit(SpawnFailed(name, str(error)))
             return
-        faults.at("spawn.recorded")
+        faults.at("spawn.recorded", self.keeping.send)
         self.spawns += 1
         self.lives[name] = life
         self.submit(SpawnSucceeded(name, life.pid))
@@ -565,7 +564,7 @@ def _nothing() -> None:
 def _log_transition(transition: Transition, machine: Machine) -> None:
     """Write the one line that each transition leaves."""
     new = transition.new
-    if new is State.WAITING or not (new in _TROUBLES or logging.tells_information()):
+    if new is State.WAITING:
         return
     facts: dict[str, Any] = {"program": transition.name, "state": new.value, "reason": str(transition.cause)}
     program = machine.programs.get(transition.name)

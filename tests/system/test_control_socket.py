@@ -285,7 +285,8 @@ def test_one_user_cannot_take_all_connections(start_daemon: Callable[..., Daemon
                 other.connect(path)
             other.sendall(HELLO)
             assert other.recv(100)
-        assert "web" in daemon.procctl("status", "web").out
+        daemon.until_state("web", "RUNNING")
+        assert daemon.does("status", "web")
         opened[0].close()
 
         def let_in() -> bool:

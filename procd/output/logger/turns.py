@@ -110,9 +110,7 @@ class Turns:
             data = data[:moved]
             file.cut(before)
             file.append(text(data))
-        self._board.count(slot, taken=moved)
-        self._board.commit()
-        self._stash.empty()
+        self._taken(slot, moved)
         return data
 
     def pour(self, slot: int, file: File, pipe: int, pid: int, at_most: int) -> int:
@@ -138,9 +136,7 @@ class Turns:
         moved = self._stash.take(pipe, poured)
         if moved < poured:
             file.cut(before + moved)
-        self._board.count(slot, taken=moved)
-        self._board.commit()
-        self._stash.empty()
+        self._taken(slot, moved)
         return moved
 
     def take(self, slot: int, pipe: int, pid: int, count: int) -> None:
@@ -149,10 +145,14 @@ class Turns:
         while count:
             self._board.begin(slot, ANY_SIZE, pid)
             moved = self._stash.take(pipe, count)
-            self._board.count(slot, taken=moved)
-            self._board.commit()
-            self._stash.empty()
+            self._taken(slot, moved)
             count -= moved
+
+    def _taken(self, slot: int, count: int) -> None:
+        """Steps 4 and 5."""
+        self._board.count(slot, taken=count)
+        self._board.commit()
+        self._stash.empty()
 
     def drop(self, slot: int, size: int, pipe: int, pid: int, at_most: int) -> int:
         """Throw away what is at the head of a pipe, and count it; returns how many bytes.

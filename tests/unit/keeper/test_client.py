@@ -96,6 +96,26 @@ async def test_a_batch_is_one_datagram(memory: Memory, peer: Peer) -> None:
 
 
 @on_a_loop
+async def test_what_is_collected_waits_for_the_next_that_cannot(memory: Memory, peer: Peer) -> None:
+    """That is `send`, a message with descriptors, which are not copied for it, and the end of the outermost."""
+    with memory.collect():
+        assert memory.put("life:web", b"") is False
+        with memory.batch():
+            memory.drop("intent:web")
+        assert peer.heard() == []
+        memory.send()
+        assert [key for _, key, _, _ in peer.heard()] == [b"life:web", b"intent:web"]
+        memory.put("program:web", b"")
+        open_now = set(os.listdir("/proc/self/fd"))  # noqa: PTH208 - numbers
+        assert memory.put("log:1", b"", (0, 1)) is True
+        assert set(os.listdir("/proc/self/fd")) == open_now  # noqa: PTH208 - the same
+        assert [(key, fds) for _, key, _, fds in peer.heard()] == [(b"program:web", 0), (b"log:1", 2)]
+        memory.put("program:db", b"")
+    assert memory.settled
+    assert [key for _, key, _, _ in peer.heard()] == [b"program:db"]
+
+
+@on_a_loop
 async def test_everything_is_recalled_with_its_descriptors(memory: Memory, peer: Peer) -> None:
     """Long values come out of their files; exits go where exits go."""
     exits: list[KeptExit] = []
