@@ -336,7 +336,10 @@ class Chaos:
             self._start_again(self._logger)
         with daemon.client() as client:
             until(
-                lambda: client.call("metrics")["connections"] == 1 + len(self._readers),
+                lambda: (
+                    client.call("metrics")["connections"] == 1 + len(self._readers)
+                    or any(reader.mistakes for reader in self._readers)
+                ),
                 "the readers to be back",
             )
             measured: dict[str, object] = {"keeper": pss_bytes(daemon.pid)}

@@ -10,10 +10,10 @@ import random
 import threading
 import traceback
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from procctl.client import Client
-from procctl.results import EventGap, LogGap
+from procctl.results import Event, EventGap, LogGap, LogPiece
 from procd.errors import ShuttingDown, Unreachable
 from tests.system.chaos_accounts import Lives, Request, lives_of, message
 from tests.system.daemon import BOUND_S, alive
@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from procctl.pieces import Pieces
     from tests.system.daemon import Daemon
+
+PIECE = TypeVar("PIECE")
 
 SIZES = (10, 100, 1000, 4000, 10_000, 65_536)
 
@@ -180,59 +183,71 @@ class Watcher(Somebody):
         self.over.wait(0.2)
 
 
-class LogReader(Somebody):
-    """Follows a log from its beginning; `text` is what came."""
+class Reader(Somebody, Generic[PIECE]):
+    """Follows a stream over all deaths, until `until_the_end`."""
 
-    def __init__(self, daemon: Daemon, name: str) -> None:
+    def __init__(self, daemon: Daemon) -> None:
         super().__init__(daemon, 0)
-        self.log_name = name
-        self.text = bytearray()
         self.client.reconnect_s = BOUND_S
-        self._pieces = self.client.logs(name, offset=0, follow=True)
+        self._ends = False
+
+    def follow(self, pieces: Pieces[PIECE]) -> None:
+        """Open the stream: from now on a daemon that is gone is waited for."""
+        self._pieces = pieces.__enter__()
+
+    def take(self, piece: PIECE) -> None:
+        """Take what came."""
+        raise NotImplementedError
 
     def turn(self) -> None:
         """Read to the end."""
         try:
             for piece in self._pieces:
-                if isinstance(piece, LogGap):
-                    self.mistakes.append(f"a gap in what is read of {self.log_name}: {piece}")
-                else:
-                    self.text += piece.data
-                    self.did["pieces"] += 1
+                self.take(piece)
         except (Unreachable, ShuttingDown):
-            pass
+            if not self._ends:
+                raise AssertionError("it does not come back") from None
         self.over.set()
 
     def until_the_end(self) -> None:
         """Procd is about to end: nobody is to be waited for any more."""
+        self._ends = True
         self._pieces._client.reconnect_s = 0
 
 
-class EventReader(Somebody):
+class LogReader(Reader[LogPiece | LogGap]):
+    """Follows a log from its beginning; `text` is what came."""
+
+    def __init__(self, daemon: Daemon, name: str) -> None:
+        super().__init__(daemon)
+        self.log_name = name
+        self.text = bytearray()
+        self.follow(self.client.logs(name, offset=0, follow=True))
+
+    def take(self, piece: LogPiece | LogGap) -> None:
+        """Add it to the text."""
+        if isinstance(piece, LogGap):
+            self.mistakes.append(f"a gap in what is read of {self.log_name}: {piece}")
+        else:
+            self.text += piece.data
+            self.did["pieces"] += 1
+
+
+class EventReader(Reader[Event | EventGap]):
     """Follows the events; `events` are those that were told, in their order."""
 
     def __init__(self, daemon: Daemon) -> None:
-        super().__init__(daemon, 0)
+        super().__init__(daemon)
         self.events: list[dict[str, object]] = []
-        self.client.reconnect_s = BOUND_S
-        self._pieces = self.client.events(since=0, follow=True)
+        self.follow(self.client.events(since=0, follow=True))
 
-    def turn(self) -> None:
-        """Read to the end."""
-        try:
-            for piece in self._pieces:
-                if isinstance(piece, EventGap):
-                    self.did["gaps"] += 1
-                else:
-                    head = {"seq": piece.seq, "type": piece.type, "program": piece.program}
-                    self.events.append(head | piece.facts)
-        except (Unreachable, ShuttingDown):
-            pass
-        self.over.set()
-
-    def until_the_end(self) -> None:
-        """As of a `LogReader`."""
-        self._pieces._client.reconnect_s = 0
+    def take(self, piece: Event | EventGap) -> None:
+        """Add it to the events."""
+        if isinstance(piece, EventGap):
+            self.did["gaps"] += 1
+        else:
+            head = {"seq": piece.seq, "type": piece.type, "program": piece.program}
+            self.events.append(head | piece.facts)
 
 
 @contextlib.contextmanager
