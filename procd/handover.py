@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from procd import start
+from procd import logging, start
 from procd.beginning import READ_AGAIN, keep_lock, recorded
 from procd.core import Cause
 from procd.errors import Failed, ShuttingDown, WrongState
@@ -194,10 +194,12 @@ class Handover:
         self._memory.put(READ_AGAIN, b"")
         self._estate.runtime.keeping.flush()
         await self._memory.settle()
+        logging.flush()
         os._exit(0)
 
 
 def _leave(_: object) -> None:
     """End, without a trace: everything is somebody else's."""
     log.warning("another procd has taken over")
+    logging.flush()
     os._exit(0)

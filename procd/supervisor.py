@@ -41,6 +41,7 @@ from procd.runtime.journal import actor_to_wire
 from procd.runtime.keeping import packed, unpacked
 from procd.runtime.life import Surroundings
 from procd.runtime.logger import LOGGER_KEY, KeptLogger, starter
+from procd.runtime.own_log import OwnLog
 from procd.runtime.present_memory import PresentMemory
 from procd.systemd import Notifier
 
@@ -89,6 +90,7 @@ class Supervisor:
         self._handover = Handover(self, memory, self._memory, self._about_keeper, environ)
         self.logger: KeptLogger
         self.events: EventLog
+        self._own_log: OwnLog
         self.access = Access(configuration.daemon.allow)
         self.control = ControlServer(self)
         self._stopped = asyncio.Event()
@@ -144,6 +146,7 @@ class Supervisor:
         reaper.on_orphan = runtime.orphan_reaped
         self.events = EventLog(loop, logs, runtime.journal, f"{daemon.state_dir}/{EVENT_LOG}", memory)
         runtime.keeping.beside = self.events.keep
+        self._own_log = OwnLog(loop, logs)
         try:
             await self._start(loop, logs)
             await self._stopped.wait()
@@ -152,6 +155,7 @@ class Supervisor:
                 await self._take_down(logs)
                 reaper.close()
             # Otherwise another goes on from what is recorded, and nothing of it may be given up.
+            self._own_log.close()
             raise
         await self._take_down(logs)
         reaper.close()
@@ -161,6 +165,8 @@ class Supervisor:
         runtime, recalled = self.runtime, self._beginning.recalled
         self.logger.adopt(recalled)
         logs.adopt(recalled.of(LOGS))
+        if not self._beginning.is_first:
+            self._own_log.begin()
         kept = recalled.of(KEPT)
         await self.events.begin(lambda: asyncio.sleep(0), kept, version=__version__, pid=os.getpid())
         self._open_sockets()
@@ -171,6 +177,8 @@ class Supervisor:
         self._catch_signals(loop)
         runtime.on_change = self._on_change
         logs.begin()
+        # Not before, the first time: what is refused then is told without a logger.
+        self._own_log.begin()
         programs = len(self._configuration.programs)
         log.info("procd runs", version=__version__, pid=os.getpid(), programs=programs)
         self._begin()
@@ -180,6 +188,7 @@ class Supervisor:
 
     async def _take_down(self, logs: Logs) -> None:
         self.events.close()
+        self._own_log.close()
         faults.at("drain.begun")
         # Followers get the last words out of the files.
         await logs.close(_LOGGER_MAY_TAKE_S)

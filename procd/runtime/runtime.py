@@ -187,21 +187,21 @@ class Runtime:
         self._running = True
         loop = self.around.loop
         ends_at = loop.time() + TURN_S
-        # Whatever is done was decided before, also for whoever has to go on from here; and whoever asked is
-        # answered as soon as it is done.
-        self.keeping.flush()
-        faults.at("decided.recorded")
-        # What comes of a spawn is recorded with the intent of the next one.
+        # What is recorded waits for the next message that has to be sent; a spawn's intent is one, and stands
+        # behind what was decided before.
         with self.keeping.collect():
+            self.keeping.flush()
+            faults.at("decided.recorded", self.keeping.send)
             try:
                 while self._actions:
                     action = self._actions.popleft()
+                    if not isinstance(action, Spawn | Publish):
+                        # Whatever is done was decided before, also for whoever has to go on from here.
+                        self.keeping.send()
                     try:
                         self._carry_out(action)
                     except NotKeptError:
                         self._withhold(action)
-                    if not isinstance(action, Spawn | Publish):
-                        self.keeping.send()
                     if loop.time() > ends_at:
                         break
             finally:
@@ -495,17 +495,19 @@ class Runtime:
         faults.at("exit.reaped")
         life.over = True
         life.ended = ended
-        self.keeping.ended(life)
-        self.checking.end(life.name)
-        life.let_go()
-        self.around.logs.finish(life.name)
-        life.tell_end(ended)
-        if self.machine.programs[life.name].state is State.STOPPING:
-            self.submit(Exited(life.name, ended))
-        else:
-            if self.emptiness.await_group(life, lambda: self.submit(Exited(life.name, ended))):
-                self.submit(Died(life.name))
-            self.emptiness.clean_up(life)
+        # It is recorded with what follows from it: until then its wait status is.
+        with self.keeping.collect():
+            self.keeping.ended(life)
+            self.checking.end(life.name)
+            life.let_go()
+            self.around.logs.finish(life.name)
+            life.tell_end(ended)
+            if self.machine.programs[life.name].state is State.STOPPING:
+                self.submit(Exited(life.name, ended))
+            else:
+                if self.emptiness.await_group(life, lambda: self.submit(Exited(life.name, ended))):
+                    self.submit(Died(life.name))
+                self.emptiness.clean_up(life)
 
     async def cleaned_up(self, names: Collection[str]) -> None:
         """Wait until nothing is left of earlier lives of programs, either."""

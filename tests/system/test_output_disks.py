@@ -189,8 +189,39 @@ def test_a_frozen_file_system_delays_nobody(
     """The logger waits in the kernel, the programs in their pipes, and nothing is dropped."""
     daemon = make_daemon(
         f"log.on_error = '{on_error}'\n" + lives_of(tmp_path) + writes(tmp_path), head=head_on(disk)
-    ).start()
+    )
+    # What procd says itself is on that disk, too.
+    daemon.said = disk.place / "procd.err"
+    daemon.start()
     check_that_supervision_goes_on(daemon, disk, tmp_path, disk.place / "log")
+
+
+def test_nobody_reads_what_procd_says(make_daemon: Callable[..., Daemon]) -> None:
+    """A pager that was left, a journal that is stuck: nobody waits, and what nobody took is counted."""
+    daemon = make_daemon('[programs.sleeper]\ncommand = "sleep 1000"\n')
+    os.mkfifo(daemon.said)
+    reader = os.open(daemon.said, os.O_RDWR | os.O_NONBLOCK)
+    try:
+        daemon.start()
+        with daemon.client() as client:
+            # Lines of more than 100 bytes: more than the fifo, the pipe of the logger and what may wait.
+            for _ in range(20_000):
+                client.call("signal", programs=["sleeper"], signal="CONT")
+        assert daemon.record("sleeper")["state"] == "RUNNING"
+        said = bytearray()
+
+        def told() -> bool:
+            with contextlib.suppress(BlockingIOError):
+                while piece := os.read(reader, 1 << 20):
+                    said.extend(piece)
+            return b"lines of this log are lost" in said
+
+        until(told, "the loss to be told")
+    finally:
+        os.close(reader)
+    lines = said.decode().splitlines()
+    (lost,) = (int(line.rpartition("lines=")[2]) for line in lines if "lines of this log are lost" in line)
+    assert sum("method=signal" in line for line in lines) + lost == 20_000
 
 
 @needs_root
