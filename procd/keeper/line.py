@@ -150,10 +150,10 @@ class Line:
         return Batch(self)
 
     def collect(self) -> Batch:
-        """In a `with`: what is said may wait for the end, for `send`, or for a message with descriptors.
+        """In a `with`: what is said may wait for the end, or for `send`.
 
-        Those are sent at once, after what waits: to wait they would have to be copied, and there may be no room
-        for that.
+        Descriptors are copied for that; where there is no room for a copy, they are sent at once, after what
+        waits.
         """
         return Batch(self, collects=True)
 
@@ -179,13 +179,24 @@ class Line:
         data = messages.encode(verb, key, value, len(fds))
         if self.lost:
             return False
-        if not self._batching and (fds or not self._collecting):
-            if self._collecting:
-                self.send()
+        copies: tuple[int, ...] | None = None
+        if self._batching:
+            copies = _copies(fds)
+        elif self._collecting:
+            copies = self._copies_if_possible(fds)
+        if copies is None:
             if not self._unsent and self._send(data, fds):
                 return not self.lost
-        self._queue(verb, key, value, _Unsent(data, _copies(fds)))
+            copies = _copies(fds)
+        self._queue(verb, key, value, _Unsent(data, copies))
         return False
+
+    def _copies_if_possible(self, fds: Sequence[int]) -> tuple[int, ...] | None:
+        try:
+            return _copies(fds)
+        except OSError:
+            self.send()
+            return None
 
     def _queue(self, verb: int, key: bytes, value: bytes, unsent: _Unsent) -> None:
         if verb in {messages.PUT, messages.DROP, messages.GIVE}:

@@ -94,7 +94,7 @@ class Channel:
         self._ready_s: float | None = None
         self._young = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._released = False
+        self._flushes = self._released = False
         #: A logger was wanted.
         self.is_open = False
         #: No other one is started when this one ends.
@@ -131,8 +131,15 @@ class Channel:
         """Take note that the logger has begun its work."""
         self._ready_s = self._loop.time()
 
+    def flush_soon(self) -> None:
+        """`flush` when what is being done is done: to wake the logger takes time, and nobody waits for it."""
+        if not self._flushes and self._socket is not None:
+            self._flushes = True
+            self._loop.call_soon(self.flush)
+
     def flush(self) -> None:
         """Say what is to be said, as far as the logger takes it; the rest follows by itself."""
+        self._flushes = False
         channel = self._socket
         if channel is None:
             return

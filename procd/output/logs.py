@@ -395,7 +395,7 @@ class Logs:
     def _tell(self, slot: Slot) -> None:
         self._remembered.slot(slot)
         self._slots.mark(slot)
-        self._channel.flush()
+        self._channel.flush_soon()
 
     def begin_conversation(self) -> None:
         """Say everything to a logger that knows nothing, the oldest logs first."""

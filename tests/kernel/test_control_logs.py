@@ -100,6 +100,7 @@ async def test_whoever_runs_a_program_learns_where_its_output_begins(
 
         def start_and_wait(*arguments: Any, **options: Any) -> None:  # noqa: ANN401 - whatever it takes
             begin(*arguments, **options)
+            world.runtime.around.logs._channel.flush()
             deadline_s = time.monotonic() + BOUND_S
             while b"up\n" not in log.read_bytes():
                 assert time.monotonic() < deadline_s

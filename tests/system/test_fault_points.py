@@ -153,6 +153,11 @@ class Scene:
             until(there)
         assert found == wanted, self.daemon.said.read_text()[-3000:]
 
+    def until_begun(self) -> None:
+        """Wait until everybody has begun a last life: one that is stopped before that notes nothing."""
+        for name, number in self.lives.items():
+            until(lambda: len(self.births(name)) >= number, f"life {number} of {name}")  # noqa: B023 - waited for here
+
     def check_lives(self) -> None:
         """So many lives as there should be, each alone; all they wrote is in the logs."""
         for name, number in self.lives.items():
@@ -275,13 +280,14 @@ def test_a_death_on_the_way_changes_nothing_about_where_it_leads(
     else:
         scene.start()
         scene.until_states()
-    until(lambda: all(scene.births(name) for name in ("steady", "fed", "worker")), "everybody to be born")
+    scene.until_begun()
     untouched = {name: scene.births(name)[0].pid for name in ("steady", "fed")}
     scene.write()
     if way not in {"begin", "shutdown"}:
         scene.arm(point, deaths)
         getattr(scene, f"do_{way.replace(' ', '_')}")()
         assert scene.armed() == [], scene.daemon.said.read_text()[-3000:]
+        scene.until_begun()
     scene.write()
     assert {name: scene.daemon.process(name) for name in untouched} == untouched
     if way == "shutdown":

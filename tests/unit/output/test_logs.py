@@ -40,7 +40,8 @@ class Kept(Logs):
 
     @property
     def logger(self) -> FakeLogger:
-        """The logger that runs."""
+        """The logger that runs, told all that is to be said."""
+        self._channel.flush()
         return self.start.last
 
 
@@ -223,6 +224,7 @@ async def test_what_is_said_to_a_logger_that_does_not_listen_has_a_bound() -> No
             os.write(write_end, words)
             os.close(write_end)
             here.finish("web")
+            here._channel.flush()
 
         slot = next(iter(here._slots.of("web")))
         while all(each.sent for each in slot.pipes):
@@ -241,15 +243,16 @@ async def test_what_is_said_to_a_logger_that_does_not_listen_has_a_bound() -> No
         assert lost == sum(facts["bytes"] for kind, _, facts in here.noted if kind == "output lost")
         assert lost >= 10 * MOST_UNSENT
         attached = 0
+        logger = here.start.last
 
         def all_heard() -> bool:
             nonlocal attached
-            here.logger.hear()
-            attached = sum(message[0] == messages.ATTACH for message in here.logger.heard)
+            logger.hear()
+            attached = sum(message[0] == messages.ATTACH for message in logger.heard)
             return not here._channel._loop._selector.get_map()[here._channel._socket.fileno()].events & 2
 
         await until(all_heard)
-        given_up = sum(message[2] for message in here.logger.heard if message[0] == messages.GAVE_UP)
+        given_up = sum(message[2] for message in logger.heard if message[0] == messages.GAVE_UP)
         assert given_up == lost
         assert attached + lost // 10 == taken + 3 * MOST_UNSENT
 
