@@ -89,6 +89,12 @@ def rss_bytes(pid: int, field: str = "VmRSS") -> int:
     raise AssertionError(f"process {pid} has no {field}")
 
 
+def voluntary_switches(pid: int) -> int:
+    """How often a process went to sleep: once for each time that it was woken."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("voluntary_ctxt_switches"))
+
+
 def marked(mark: str) -> dict[int, str]:
     """PID and command line of every living process that was started with a mark in its environment."""
     needle = f"{MARK}={mark}".encode()

@@ -18,7 +18,7 @@ import pytest
 from procd.control.server import MAX_CONNECTIONS_PER_UID
 from procd.wire import Connection, Notification, Request
 from tests.kernel.children import needs_root
-from tests.system.daemon import BOUND_S, rss_bytes, until
+from tests.system.daemon import BOUND_S, rss_bytes, until, voluntary_switches
 from tests.system.strangers import connecting_as
 
 if TYPE_CHECKING:
@@ -319,12 +319,6 @@ def test_a_thousand_idle_connections_cost_little_and_wake_nobody(start_daemon: C
             assert voluntary_switches(daemon.supervisor) - switches < 20
             assert client.call("status")["programs"]
     until(lambda: daemon.record("web"), "an answer")
-
-
-def voluntary_switches(pid: int) -> int:
-    """How often a process went to sleep: once for each time that it was woken."""
-    lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("voluntary_ctxt_switches"))
 
 
 def test_a_client_that_stops_reading_a_flood_costs_bounded_memory(start_daemon: Callable[..., Daemon]) -> None:
