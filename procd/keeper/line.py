@@ -146,15 +146,15 @@ class Line:
         return not self._unsent
 
     def batch(self) -> Batch:
-        """In a `with`: what is said goes together, as far as a datagram goes; nobody dies in between."""
-        return Batch(self)
-
-    def collect(self) -> Batch:
-        """In a `with`: what is said may wait for the end, or for `send`.
+        """In a `with`: what is said goes together, as far as a datagram goes; nobody dies in between.
 
         Descriptors are copied for that; where there is no room for a copy, they are sent at once, after what
         waits.
         """
+        return Batch(self)
+
+    def collect(self) -> Batch:
+        """In a `with`: what is said may wait for the end, or for `send`; otherwise as `batch`."""
         return Batch(self, collects=True)
 
     def send(self) -> None:
@@ -179,11 +179,8 @@ class Line:
         data = messages.encode(verb, key, value, len(fds))
         if self.lost:
             return False
-        copies: tuple[int, ...] | None = None
-        if self._batching:
-            copies = _copies(fds)
-        elif self._collecting:
-            copies = self._copies_if_possible(fds)
+        waits = self._batching or self._collecting
+        copies = self._copies_if_possible(fds) if waits else None
         if copies is None:
             if not self._unsent and self._send(data, fds):
                 return not self.lost

@@ -148,14 +148,19 @@ class Keeping:
         memory = self._memory
         if memory is None:
             return
-        with memory.batch():
-            self.flush()
-            if kind == "intent":
-                # Whatever it was: what is recorded of the life before is over.
-                self._drop("life", name)
-            self._put(kind, name, packed(intent), fds)
-        memory.send()
-        if not memory.settled and not memory.lost:
+        try:
+            with memory.batch():
+                self.flush()
+                if kind == "intent":
+                    # Whatever it was: what is recorded of the life before is over.
+                    self._drop("life", name)
+                self._put(kind, name, packed(intent), fds)
+            memory.send()
+            kept = memory.settled or memory.lost
+        except OSError:
+            # The keeper is behind, and there is no room for a copy that could wait.
+            kept = False
+        if not kept:
             self._drop(kind, name)
             raise NotKeptError
 
