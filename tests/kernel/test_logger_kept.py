@@ -173,6 +173,7 @@ def test_a_logger_without_a_supervisor_goes_on(kept: World, tmp_path: Path) -> N
     life = kept.life()
     life(f"here.open('web', '{tmp_path}/web.log')")
     life(f"here.write('web', 1, {size})")
+    life("here.left()")  # by then the logger was told
     os.kill(life.pid, signal.SIGSTOP)
     until(lambda: (tmp_path / "web.log").exists() and (tmp_path / "web.log").stat().st_size == size)
     os.kill(life.pid, signal.SIGCONT)

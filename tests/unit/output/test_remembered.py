@@ -74,7 +74,8 @@ class Daemons:
 
     @property
     def logger(self) -> FakeLogger:
-        """The logger of the present one."""
+        """The logger of the present one, told all that is to be said."""
+        self.logs._channel.flush()
         return self.start.last
 
     def next(self, *, begin: bool = True) -> Logs:
