@@ -254,7 +254,9 @@ def test_bytes_of_a_row_of_status(start_daemon: Callable[..., Daemon]) -> None:
         return ends[1] - ends[0]
 
     row = (answer() - answer("p@0")) / (PROGRAMS - 1)
-    assert row <= 520
+    # Where its logs are stands there as well, and that is as long as the tests' directory has it.
+    paths = sum(len(stream["path"]) for stream in daemon.record("p@10")["streams"].values())
+    assert row - paths <= 360
 
 
 def test_modules_of_a_status(start_daemon: Callable[..., Daemon]) -> None:

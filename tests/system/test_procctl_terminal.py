@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import re
 from typing import TYPE_CHECKING
 
@@ -46,10 +47,13 @@ ERASE = "\r\x1b[K"
 def terminal(shared: Daemon, *words: str, columns: int = 100, **environment: str) -> pexpect.spawn:
     """Start procctl on a terminal of that width."""
     inherited = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
-    return pexpect.spawn(
+    running = pexpect.spawn(
         PROCCTL[0], [*PROCCTL[1:], "-s", str(shared.socket), *words], dimensions=(24, columns), timeout=BOUND_S,
         env={**inherited, "TERM": "xterm", **environment}, encoding="utf-8",
     )  # fmt: skip
+    # For whoever reads of a failure.
+    running.logfile_read = sys.stdout
+    return running
 
 
 def shown(shared: Daemon, *words: str, columns: int = 100, **environment: str) -> str:
