@@ -42,13 +42,14 @@ class _Stderr:
         """Nothing waits."""
 
 
-_destination: Destination = _Stderr()
+_STDERR = _Stderr()
+_destination: Destination = _STDERR
 
 
 def write_to(destination: Destination | None) -> None:
     """Have lines taken to standard error by somebody else; None: written there, as in the beginning."""
     global _destination  # noqa: PLW0603 - a process has one log
-    _destination = destination or _Stderr()
+    _destination = destination or _STDERR
 
 
 def flush() -> None:

@@ -13,7 +13,7 @@ from procd.output.logger.pipe import LARGE_BYTES, enlarge, unread_bytes
 from procd.output.logger.stash import tee
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from procd.output.streams import StreamKey
 
@@ -55,6 +55,17 @@ class OwnLines:
         for fd in self._write_ends.values():
             os.close(fd)
         self._write_ends.clear()
+
+
+def first_together(lines: Iterable[bytes], most_bytes: int) -> tuple[bytes, int]:
+    """As many of the first lines as have no more bytes together, at least one; and how many these are."""
+    together, count = bytearray(), 0
+    for line in lines:
+        if count and len(together) + len(line) > most_bytes:
+            break
+        together += line
+        count += 1
+    return bytes(together), count
 
 
 def look(read_end: int) -> bytes:

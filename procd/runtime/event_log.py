@@ -19,6 +19,7 @@ import structlog
 
 from procd.config.spec import LogSpec
 from procd.output.history import Gap, History, Reader
+from procd.output.own_lines import first_together
 from procd.output.search import start_of_last_lines
 from procd.output.streams import StreamKey
 from procd.runtime.journal import REMEMBERED, Record
@@ -197,15 +198,8 @@ class EventLog:
         """Hand one message over, and come back for the next."""
         self._flushes = None
         self.keep()
-        lines = bytearray()
-        taken = 0
-        for record in self._waiting:
-            line = _line_of(record)
-            if lines and len(lines) + len(line) > _MESSAGE_BYTES:
-                break
-            lines += line
-            taken += 1
-        if not self._logs.write(KEY, bytes(lines)):
+        lines, taken = first_together(map(_line_of, self._waiting), _MESSAGE_BYTES)
+        if not self._logs.write(KEY, lines):
             if not self._closed:
                 self._flushes = self._loop.call_later(_RETRY_S, self._flush)
             return

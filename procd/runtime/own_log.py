@@ -13,6 +13,7 @@ import structlog
 
 from procd import logging
 from procd.config.spec import LogSpec
+from procd.output.own_lines import first_together
 from procd.output.streams import StreamKey
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ _MESSAGE_BYTES = 16 * 1024
 _RETRY_S = 1.0
 
 
-class OwnLog(logging.Destination):
+class OwnLog:
     """Where the log goes between `begin` and `close`; before and after that it is written at once."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, logs: Logs) -> None:
@@ -63,30 +64,33 @@ class OwnLog(logging.Destination):
         self.flush()
         if self._waiting:
             self._flushes = self._loop.call_later(_RETRY_S, self._flush)
-        elif self._lost:
-            lost, self._lost = self._lost, 0
+        else:
+            self._tell_loss()
+
+    def _tell_loss(self) -> None:
+        lost, self._lost = self._lost, 0
+        if lost:
             log.warning("lines of this log are lost: nobody took them", lines=lost)
 
     def flush(self) -> None:
         """Hand over what waits, as far as it is taken: whoever dies now, it is written."""
         while self._waiting:
-            count, size = 0, 0
-            for line in self._waiting:
-                if count and size + len(line) > _MESSAGE_BYTES:
-                    break
-                count += 1
-                size += len(line)
-            lines = [self._waiting[index] for index in range(count)]
-            if not self._logs.write(KEY, b"".join(lines)):
+            lines, count = first_together(self._waiting, _MESSAGE_BYTES)
+            if not self._logs.write(KEY, lines):
                 return
-            for _ in lines:
+            for _ in range(count):
                 self._waiting.popleft()
-            self._waiting_bytes -= size
+            self._waiting_bytes -= len(lines)
 
     def close(self) -> None:
         """Hand over what waits: the logger is about to end, or another supervisor to come."""
-        self.flush()
-        self._waiting.clear()
-        logging.write_to(None)
         if self._flushes is not None:
             self._flushes.cancel()
+            self._flushes = None
+        self.flush()
+        logging.write_to(None)
+        # Nobody will ask the logger again.
+        self._lost += len(self._waiting)
+        self._waiting.clear()
+        self._waiting_bytes = 0
+        self._tell_loss()
