@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Iterable, Mapping
 
+    from procd.keeper.ring import RingReader
     from procd.keeper.table import Room
 
 #: A child that lived as long is started again at once; one that dies younger a second time in a row waits.
@@ -53,6 +54,7 @@ class Child:
         "name",
         "oom_score_adj",
         "pid",
+        "ring",
         "start_at_s",
         "started_s",
         "starts",
@@ -67,6 +69,8 @@ class Child:
         self.argv = argv
         self.table = Table(room)
         self.channel: socket.socket | None = None
+        #: Where it says what is not to wake us.
+        self.ring: RingReader | None = None
         self.pid = 0
         self.starts = 0
         self.young_deaths = 0

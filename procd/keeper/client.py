@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from procd.keeper.line import NOTHING, ROOM, TIME, Line, channel_of
-from procd.keeper.messages import EXIT, EXIT_PREFIX
+from procd.keeper.messages import EXIT, EXIT_PREFIX, KEEPER_KEY, fields
 
 if TYPE_CHECKING:
     import asyncio
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from procd.keeper.line import Record
 
-_EXIT_PREFIX = EXIT_PREFIX.decode()
+_EXIT_PREFIX, _KEEPER = EXIT_PREFIX.decode(), KEEPER_KEY.decode()
 #: How long to wait where the kernel does not tell when it can take more (`messages.LATER_UNTOLD`).
 _AGAIN_S = 0.05
 
@@ -101,6 +101,8 @@ class Memory(Line):
             for record in records:
                 record.close()
             raise OSError(errno.EMFILE, f"no room for the descriptors of {incomplete[0]}")
+        if any(record.key == _KEEPER and fields(record.value).get("ring") == "1" for record in records):
+            self.share_ring()
         return records
 
     async def catch_up(self) -> None:

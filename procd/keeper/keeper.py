@@ -354,6 +354,7 @@ class Keeper:
     def _child_died(self, child: Child, status: int, now: float) -> None:
         while self._listen(child, dead=True):
             pass  # what it said before it died
+        requests.leave_ring(self, child)
         self._close(child)
         why = in_words(status)
         child.ended(now, why, self.pace.longest_s)

@@ -10,7 +10,7 @@ import os
 import socket
 from collections import OrderedDict
 
-from procd.keeper import messages
+from procd.keeper import messages, ring
 from procd.keeper.messages import GONE, HERE, IN_A_FILE, LATER_UNTOLD, SENT
 
 TYPE_CHECKING = False  # the logger wants a small one, too
@@ -45,11 +45,13 @@ class Record:
 class _Unsent:
     """A message that waits, with descriptors of its own."""
 
-    __slots__ = ("data", "fds")
+    __slots__ = ("data", "fds", "silent")
 
-    def __init__(self, data: bytes, fds: tuple[int, ...]) -> None:
+    def __init__(self, data: bytes, fds: tuple[int, ...], *, silent: bool) -> None:
         self.data = data
         self.fds = fds
+        #: Nobody has to be woken for it.
+        self.silent = silent
 
 
 def channel_of(environ: MutableMapping[str, str]) -> socket.socket | None:
@@ -78,6 +80,13 @@ class Line:
         self._channel = channel
         self._unsent: OrderedDict[tuple[int, bytes], _Unsent] = OrderedDict()
         self._batching = self._collecting = 0
+        #: For what wakes nobody; how far the keeper was told to read there; and how often it was asked to be
+        #: another program and has not refused, which ends the use of the ring.
+        self._ring: ring.RingWriter | None = None
+        self._ring_told = 0
+        self._upgrades = 0
+        #: The keys of records that have descriptors.
+        self._with_fds: set[bytes] = set()
         self.lost = False
         #: A record could not be received as a whole: there was no room for its descriptors.  The keeper has it.
         self.on_incomplete: Callable[[str], None] = _ignore
@@ -120,6 +129,17 @@ class Line:
         """Ask for everything that is kept: `on_record` for each, then `on_end`."""
         self._say(messages.HELLO, b"", str(messages.PROTOCOL).encode())
 
+    def share_ring(self) -> None:
+        """From now on wake the keeper only for what is more than a record; it has to know rings."""
+        try:
+            shared = ring.RingWriter()
+        except OSError:
+            return
+        if self._say(messages.RING, b"", b"0", (shared.fd,)):
+            self._ring = shared
+        else:
+            shared.close()
+
     def up(self) -> None:
         """Say that signals are welcome, and that from now on an answer is to be expected within seconds."""
         self._say(messages.UP)
@@ -139,6 +159,8 @@ class Line:
     def upgrade(self) -> None:
         """Have the keeper become the program that is installed now: `on_upgraded`, or `on_refused`."""
         self._say(messages.UPGRADE)
+        # The next program does not know the ring.
+        self._upgrades += 1
 
     @property
     def settled(self) -> bool:
@@ -179,13 +201,27 @@ class Line:
         data = messages.encode(verb, key, value, len(fds))
         if self.lost:
             return False
+        silent = self._is_silent(verb, key, fds)
         waits = self._batching or self._collecting
         copies = self._copies_if_possible(fds) if waits else None
         if copies is None:
-            if not self._unsent and self._send(data, fds):
+            if not self._unsent and ((silent and self._write(data)) or self._send(data, fds)):
                 return not self.lost
             copies = _copies(fds)
-        self._queue(verb, key, value, _Unsent(data, copies))
+        self._queue(verb, key, value, _Unsent(data, copies, silent=silent))
+        return False
+
+    def _is_silent(self, verb: int, key: bytes, fds: Sequence[int]) -> bool:
+        """Whether the keeper does not have to be woken for it: it is a record, and closes or holds nothing."""
+        if verb not in messages.IN_A_RING:
+            return False
+        if fds:
+            self._with_fds.add(key)
+        elif key in self._with_fds:
+            # Somebody may wait for the end of a pipe.
+            self._with_fds.remove(key)
+        else:
+            return True
         return False
 
     def _copies_if_possible(self, fds: Sequence[int]) -> tuple[int, ...] | None:
@@ -207,10 +243,25 @@ class Line:
             messages.close_all(replaced.fds)
         self._unsent[place] = unsent
 
+    def _write(self, data: bytes) -> bool:
+        """Write silent messages into the ring; whether there is one, with room for them."""
+        if self._ring is None or self._upgrades or not self._ring.write(data):
+            return False
+        if self._ring.written - self._ring_told > ring.SIZE // 2:
+            self._send(b"", ())
+        return True
+
     def _send(self, data: bytes, fds: Sequence[int]) -> bool:
         """Send a datagram; whether there is nothing more to be done about it."""
+        written = 0 if self._ring is None else self._ring.written
+        if written != self._ring_told:
+            told = messages.encode(messages.RING, b"", str(written).encode())
+            if len(told) + len(data) > messages.MOST_DATAGRAM_BYTES:
+                return self._send(b"", ()) and self._send(data, fds)
+            data = told + data
         outcome = messages.send(self._channel, data, fds)
         if outcome == SENT:
+            self._ring_told = written
             return True
         if outcome == GONE:
             self._discard()  # `read` will tell
@@ -227,7 +278,8 @@ class Line:
         """Send what waits, as far as it goes."""
         while self._unsent:
             places, data, fds = self._next()
-            if not self._send(data, fds):
+            silent = all(self._unsent[place].silent for place in places)
+            if not (silent and self._write(data)) and not self._send(data, fds):
                 return
             for place in places:
                 sent = self._unsent.pop(place, None)
@@ -273,6 +325,7 @@ class Line:
     def _be_lost(self) -> None:
         self.lost = True
         self._discard()
+        self._leave_ring()
         self.on_lost()
 
     def _hear(self, datagram: bytes, fds: list[int]) -> None:
@@ -298,6 +351,7 @@ class Line:
             case messages.END:
                 self.on_end()
             case messages.REFUSED:
+                self._upgrades -= key == messages.UPGRADE_KEY
                 self.on_refused(key.decode(errors="surrogateescape"), value.decode(errors="replace"))
             case messages.SYNCED:
                 self.on_synced(value)
@@ -317,13 +371,21 @@ class Line:
             value = IN_A_FILE + _contents(file)
             os.close(file)
             fds = tuple(others)
+        if fds:
+            self._with_fds.add(key.encode(errors="surrogateescape"))
         self.on_record(Record(key, value[1:], fds))
 
     def close(self) -> None:
         """Say nothing more, and hear nothing."""
         self.lost = True
         self._discard()
+        self._leave_ring()
         self._channel.close()
+
+    def _leave_ring(self) -> None:
+        if self._ring is not None:
+            self._ring.close()
+            self._ring = None
 
 
 class Batch:

@@ -49,6 +49,11 @@ NOTIFY = 8
 FINISH = 9
 #: Become the program that is installed now.  Answered by UPGRADED, or REFUSED with the key of UPGRADE_KEY.
 UPGRADE = 10
+#: value: how many bytes were written into the ring (`keeper.ring`), in decimal; what they say comes before what
+#: follows here.  With a descriptor: this is the ring from now on.  For the first child only.
+RING = 11
+#: What may be said in a ring, of records without descriptors.
+IN_A_RING = frozenset({PUT, DROP})
 
 # The keeper says
 

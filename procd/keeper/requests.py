@@ -10,6 +10,7 @@ import os
 
 from procd.keeper import messages
 from procd.keeper.messages import BEQUEST_KEY, HERE, KEEPER_KEY
+from procd.keeper.ring import RingReader
 from procd.keeper.table import Refused
 
 TYPE_CHECKING = False  # as in `messages`
@@ -18,24 +19,54 @@ if TYPE_CHECKING:
     from procd.keeper.keeper import Keeper
 
 
-def hear(keeper: Keeper, child: Child, datagram: bytes, fds: list[int]) -> None:
-    """Do what the messages of a datagram say; whatever descriptors are left over are closed."""
+def hear(keeper: Keeper, child: Child, datagram: bytes, fds: list[int], *, silently: bool = False) -> None:
+    """Do what the messages of a datagram say, or of a ring; whatever descriptors are left over are closed."""
     taken = 0
     try:
         for verb, key, value, wanted in messages.decode(datagram):
             its_fds = tuple(fds[taken : taken + wanted])
             taken += len(its_fds)
             try:
-                _obey(keeper, child, verb, key, value, its_fds, whole=len(its_fds) == wanted)
+                if not silently or verb in messages.IN_A_RING:
+                    _obey(keeper, child, verb, key, value, its_fds, whole=len(its_fds) == wanted)
             except Refused as refused:
                 child.answer(messages.REFUSED, key, str(refused).encode())
     except ValueError as error:
-        # Once for each of its lives.
-        if not child.complained:
-            child.complained = True
-            keeper.outside.say(f"{child.name} (PID {child.pid}) says what is no message: {error}")
+        _complain(keeper, child, error)
     finally:
         messages.close_all(fds[taken:])
+
+
+def hear_ring(keeper: Keeper, child: Child, end: int | None = None) -> None:
+    """Do what a child has said in its ring and was not heard yet; up to `end`, as it counts."""
+    if child.ring is None:
+        return
+    try:
+        said = child.ring.take(end)
+    except ValueError as error:
+        _complain(keeper, child, error)
+        _close_ring(child)
+    else:
+        hear(keeper, child, said, [], silently=True)
+
+
+def leave_ring(keeper: Keeper, child: Child) -> None:
+    """Hear the last of a child's ring, whose next is another one."""
+    hear_ring(keeper, child)
+    _close_ring(child)
+
+
+def _close_ring(child: Child) -> None:
+    if child.ring is not None:
+        child.ring.close()
+        child.ring = None
+
+
+def _complain(keeper: Keeper, child: Child, error: ValueError) -> None:
+    """Say that a child talks nonsense, once for each of its lives."""
+    if not child.complained:
+        child.complained = True
+        keeper.outside.say(f"{child.name} (PID {child.pid}) says what is no message: {error}")
 
 
 def _obey(
@@ -49,6 +80,8 @@ def _obey(
         child.table.put(key, value, fds)
     elif verb == messages.GIVE and child is keeper.first:
         _give(keeper, key, value, fds)
+    elif verb == messages.RING and child is keeper.first:
+        _ring(keeper, child, value, fds)
     else:
         messages.close_all(fds)
         do = _VERBS.get(verb) or _VERBS_OF_THE_FIRST.get(verb if child is keeper.first else 0)
@@ -68,6 +101,14 @@ def _give(keeper: Keeper, key: bytes, value: bytes, fds: tuple[int, ...]) -> Non
     raise Refused(f"there is no {name.decode(errors='replace')}")
 
 
+def _ring(keeper: Keeper, child: Child, written: bytes, fds: tuple[int, ...]) -> None:
+    if fds:
+        leave_ring(keeper, child)
+        child.ring = RingReader(fds[0])
+        messages.close_all(fds[1:])
+    hear_ring(keeper, child, int(written) if written.isdigit() else -1)
+
+
 def _hello(keeper: Keeper, child: Child, _key: bytes, _protocol: bytes) -> None:
     if child is keeper.first:
         about = messages.lines(
@@ -78,6 +119,7 @@ def _hello(keeper: Keeper, child: Child, _key: bytes, _protocol: bytes) -> None:
             last_end=child.last_end,
             exits_lost=keeper.exits_lost,
             stopping=int(keeper.stopping >= 0),
+            ring=1,
         )
         keeper.remember(KEEPER_KEY, about)
     child.hand_over()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import procd
 from procd.keeper import launch
 from procd.process import Reaper
 from tests.kernel.children import BOUND_S, PROGRAMS, our_children
@@ -209,6 +211,15 @@ class World:
         for copier in self._copiers:
             os.waitpid(copier, 0)
         self._copiers.clear()
+
+
+def installed(directory: Path) -> Path:
+    """The keeper's files, installed where a test may replace them; its program."""
+    source = Path(procd.__file__).parent
+    (directory / "procd").mkdir()
+    shutil.copy(source / "__init__.py", directory / "procd")
+    shutil.copytree(source / "keeper", directory / "procd/keeper", ignore=shutil.ignore_patterns("__pycache__"))
+    return directory / "procd/keeper/__main__.py"
 
 
 def until(true: Callable[[], object]) -> None:

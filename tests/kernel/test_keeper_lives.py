@@ -441,7 +441,17 @@ def test_the_keeper_imports_little() -> None:
         "procd.keeper",
         *(
             f"procd.keeper.{name}"
-            for name in ("__main__", "child", "keeper", "messages", "orphans", "outside", "pace", "requests")
+            for name in (
+                "__main__",
+                "child",
+                "keeper",
+                "messages",
+                "orphans",
+                "outside",
+                "pace",
+                "requests",
+                "ring",
+            )
         ),
         "procd.keeper.succession",
         "procd.keeper.table",

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import procd
-from tests.kernel.keeper_world import World, until, world
+from tests.kernel.keeper_world import World, installed, until, world
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,13 +25,9 @@ def kept() -> Iterator[World]:
 
 
 @pytest.fixture
-def installed(tmp_path: Path) -> Path:
-    """The keeper's files, installed where a test may replace them; its program."""
-    source = Path(procd.__file__).parent
-    (tmp_path / "procd").mkdir()
-    shutil.copy(source / "__init__.py", tmp_path / "procd")
-    shutil.copytree(source / "keeper", tmp_path / "procd/keeper", ignore=shutil.ignore_patterns("__pycache__"))
-    return tmp_path / "procd/keeper/__main__.py"
+def program(tmp_path: Path) -> Path:
+    """The keeper's program where a test may replace it."""
+    return installed(tmp_path)
 
 
 def started(pid: int) -> tuple[str, str]:
@@ -105,11 +100,11 @@ def test_what_happens_meanwhile_is_not_missed(kept: World) -> None:
     second("until(lambda: [key for key in records if key.startswith('exit:')])")
 
 
-def test_what_was_before_is_known_afterwards(kept: World, installed: Path) -> None:
+def test_what_was_before_is_known_afterwards(kept: World, program: Path) -> None:
     """That somebody was up once, and how many there were; the next child is of the code that is there now."""
-    code = installed.parent.parent / "scripted.py"
+    code = program.parent.parent / "scripted.py"
     shutil.copy(kept.scripted("supervisor")[1], code)
-    kept.start({"supervisor": [sys.executable, str(code), "supervisor"]}, program=installed, beat=0)
+    kept.start({"supervisor": [sys.executable, str(code), "supervisor"]}, program=program, beat=0)
     kept.up().kill()
     second = kept.up()
     new = code.read_text().replace("events = []", "events = ['of the new code']")
@@ -142,12 +137,12 @@ def test_a_signal_at_any_moment_of_the_change_arrives(kept: World) -> None:
     assert supervisor("refused") == []
 
 
-def test_a_program_that_cannot_take_over_is_refused(kept: World, installed: Path) -> None:
+def test_a_program_that_cannot_take_over_is_refused(kept: World, program: Path) -> None:
     """It was tried in another process first; the old program goes on, and knows everything."""
-    kept.start(program=installed)
+    kept.start(program=program)
     supervisor = kept.up()
     supervisor("line.put('key', b'value', os.pipe())")
-    (installed.parent / "keeper.py").write_text("this is no Python\n")
+    (program.parent / "keeper.py").write_text("this is no Python\n")
     supervisor("line.upgrade()")
     supervisor("until(lambda: refused or events)")
     [(key, reason)] = supervisor("refused")
@@ -160,11 +155,11 @@ def test_a_program_that_cannot_take_over_is_refused(kept: World, installed: Path
     until(lambda: "Z" not in kept.processes().values())
 
 
-def test_a_program_that_does_not_know_our_form_is_refused(kept: World, installed: Path) -> None:
+def test_a_program_that_does_not_know_our_form_is_refused(kept: World, program: Path) -> None:
     """The file says in which form it is."""
-    kept.start(program=installed)
+    kept.start(program=program)
     supervisor = kept.up()
-    newer = installed.parent / "succession.py"
+    newer = program.parent / "succession.py"
     newer.write_text(newer.read_text().replace("FORM = 1", "FORM = 3"))
     supervisor("line.upgrade()")
     supervisor("until(lambda: refused or events)")
@@ -172,11 +167,11 @@ def test_a_program_that_does_not_know_our_form_is_refused(kept: World, installed
     kept.until_said("the earlier keeper wrote form 1, this one reads 3")
 
 
-def test_a_program_that_hangs_is_not_waited_for(kept: World, installed: Path) -> None:
+def test_a_program_that_hangs_is_not_waited_for(kept: World, program: Path) -> None:
     """It is killed, and refused; a second try meanwhile is, too."""
-    kept.start(program=installed, start=1.5)
+    kept.start(program=program, start=1.5)
     supervisor = kept.up()
-    (installed.parent / "pace.py").write_text("while True: pass\n")
+    (program.parent / "pace.py").write_text("while True: pass\n")
     supervisor("line.upgrade()")
     supervisor("line.upgrade()")
     supervisor("until(lambda: len(refused) == 2)")
