@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from procd.checks import HealthWatch, LogSource, Means, Notification, NotifySocket, Readiness, listen
 from procd.core import BecameReady, CheckFailed, CheckPassed, State, TimeoutExtended
 from procd.output.streams import STREAMS, StreamKey
-from procd.process.tree import cookie_of, start_time
+from procd.process.start_times import ticks
+from procd.process.tree import cookie_of
 from procd.runtime.hooks import Command
 from procd.runtime.keeping import CHECK, READY
 from procd.runtime.life import reads_log, wants_notify
@@ -182,10 +183,12 @@ class Checking:
                 on_end(reason)
 
             command = Command(ended)
+            began = ticks()
             # Its time is the check's, and its output would fill the program's log with the same line for ever.
             command.begin(spec, argv, life.cookie, None, self._around, logged=False)
             if command.pid and self._around.memory is not None:
-                life.keeping.check(life.name, command.pid, start_time(command.pid) or 0)
+                start = self._around.start_times.of_child(command.pid, began)
+                life.keeping.check(life.name, command.pid, start)
             return command.kill
 
         ready_fd, life.ready_fd = life.ready_fd, -1

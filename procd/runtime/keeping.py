@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, TypeVar
 
@@ -32,6 +31,7 @@ import msgspec
 from procd.config import snapshot
 from procd.core import Exit  # noqa: TC001 - msgspec looks at it
 from procd.core.memory import dump_machine, facts_of
+from procd.process.start_times import ticks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _ENCODER = msgspec.msgpack.Encoder()
-_TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 
 #: What is put once for a life, and dropped when there is no more use for it.
 IN, READY, PIDFD, CHECK = "in", "ready", "pidfd", "check"
@@ -323,11 +322,6 @@ class Keeping:
     def inherited(self, kind: str, name: str) -> None:
         """Take note of a record that an earlier supervisor has put."""
         self._kept.setdefault(name, set()).add(kind)
-
-
-def ticks() -> int:
-    """Now, as the start of a process is told (proc_pid_stat(5)), a moment too early rather than too late."""
-    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * _TICKS_A_SECOND)
 
 
 def packed(record: object) -> bytes:

@@ -18,7 +18,8 @@ from procd.errors import ProcessExitedAlready, SpawnError
 from procd.output import journald
 from procd.output.streams import STREAMS, StreamKey
 from procd.process import NULL, AdoptedProcess, Limit, Process, ProcessProtocol, Settings, Terminal
-from procd.process.tree import COOKIE_VARIABLE, start_time
+from procd.process.start_times import StartTimes, ticks
+from procd.process.tree import COOKIE_VARIABLE
 from procd.runtime.cgroups import Cgroups
 from procd.runtime.console import FIRST_SIZE, Console, Keyboard
 from procd.runtime.input import Input
@@ -43,7 +44,7 @@ class Surroundings:
 
     __slots__ = (
         "cgroups", "environ", "journal_socket", "limits", "logs", "loop", "memory", "notify_path", "own_ids",
-        "reaper", "sockets",
+        "reaper", "sockets", "start_times",
     )  # fmt: skip
 
     def __init__(
@@ -67,6 +68,7 @@ class Surroundings:
         self.notify_path = ""
         self.journal_socket = journald.SOCKET
         self.own_ids = (os.geteuid(), os.getegid())
+        self.start_times = StartTimes()
 
 
 def launch(  # noqa: PLR0913 - what a life has and a hook has not
@@ -225,6 +227,7 @@ class Life(ProcessProtocol):
         """
         self.console = Console(around.loop) if spec.terminal else None
         typed = spec.stdin is InputKind.PIPE
+        began = ticks()
         child_fds: dict[int, ChildFd] = {0: "w"} if typed and not spec.terminal else {}
         with ExitStack() as cleanup:
             if spec.ready is not None and spec.ready.kind is CheckKind.FD:
@@ -242,6 +245,7 @@ class Life(ProcessProtocol):
                 raise
         faults.at("spawn.forked")
         self.pid = process.pid
+        self.start = around.start_times.of_child(self.pid, began)
         self.cgroup = around.cgroups.path(spec.name, spec.cgroup)
         self._take_input(process, typed=typed)
         self.keeping.born(self, self.ends())
@@ -297,8 +301,6 @@ class Life(ProcessProtocol):
 
     def record(self) -> LifeRecord:
         """What is to be known of it."""
-        if not self.start:
-            self.start = start_time(self.pid) or 0
         return LifeRecord(
             cookie=self.cookie,
             pid=self.pid,

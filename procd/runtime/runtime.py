@@ -48,7 +48,7 @@ from procd.errors import ProcessExitedAlready, SpawnError
 from procd.output.streams import STREAMS, StreamKey
 from procd.process import AdoptedProcess
 from procd.process.reaper import outcome_of_peek
-from procd.process.tree import start_time
+from procd.process.start_times import ticks
 from procd.runtime.adoption import Adoption
 from procd.runtime.checking import Checking
 from procd.runtime.emptiness import Emptiness, Told
@@ -401,9 +401,10 @@ class Runtime:
         command = self._hooks[name] = self._command(name, hook)
         command.record = record
         command.on_exiting = partial(self._on_hook_exiting, name)
+        began = ticks()
         command.begin(spec, command_of(spec.hooks, hook), record.cookie, spec.hooks.timeout_s, self.around)
         if command.pid:
-            start = start_time(command.pid) or 0
+            start = self.around.start_times.of_child(command.pid, began)
             command.record = structs.replace(record, pid=command.pid, start=start)
             self.keeping.hook(name, command.record)
 

@@ -61,8 +61,9 @@ async def _take_over(**options):
     try:
         return await _take_over_with(loop, memory, **options)
     finally:
-        # The keeper is asked by somebody else after this, who does not know of the ring.
+        # The channel is somebody else's after this, who does not know of the ring.
         await memory.catch_up()
+        memory._leave_ring()
 
 async def _take_over_with(loop, memory, **options):
     found = await memory.recall()
