@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from typing import TYPE_CHECKING
 
 from procd.process import syscalls
@@ -22,20 +23,26 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _ROOM_FOR_ONE = 128  # struct signalfd_siginfo; a standard signal is never pending twice
+_PID_AT = 12  # ssi_pid
 
 
 class Sigchld:
-    """Calls back at least once after any number of SIGCHLD; with `blocked`, not more often than is needed."""
+    """Calls back at least once after any number of SIGCHLD; with `blocked`, not more often than is needed.
+
+    The callback is given the PID of a child that a signal was about, of perhaps many; 0 where it is not known.
+    """
 
     __slots__ = ("_callback", "_fd", "_loop", "_was_blocked")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, callback: Callable[[], None], *, blocked: bool) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, callback: Callable[[int], None], *, blocked: bool
+    ) -> None:
         self._loop = loop
         self._callback = callback
         self._fd = -1
         self._was_blocked = True
         # The handler stays under a block, for the moments in which a spawn has to lift it.
-        loop.add_signal_handler(signal.SIGCHLD, callback)
+        loop.add_signal_handler(signal.SIGCHLD, callback, 0)
         # A full socket wakes the loop as well as one with room: no need for a traceback on stderr.
         signal.set_wakeup_fd(signal.set_wakeup_fd(-1), warn_on_full_buffer=False)
         if blocked:
@@ -45,10 +52,10 @@ class Sigchld:
 
     def _arrived(self) -> None:
         try:
-            os.read(self._fd, _ROOM_FOR_ONE)
+            told = os.read(self._fd, _ROOM_FOR_ONE)
         except BlockingIOError:
             return
-        self._callback()
+        self._callback(int.from_bytes(told[_PID_AT : _PID_AT + 4], sys.byteorder))
 
     def close(self) -> None:
         """Wait no longer, and let the signal through as it was before."""

@@ -94,6 +94,37 @@ async def test_a_turn_of_the_loop_reaps_a_bounded_number() -> None:
 
 
 @in_loop
+async def test_the_one_that_the_signal_was_about_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel does not have to look for it among all the others; those that died with it come after it."""
+    Reaper.of(asyncio.get_running_loop()).close()
+    reaper = Reaper(asyncio.get_running_loop())
+    ends: dict[int, Exit] = {}
+    processes = [start(["sleep", "60"], Ends(ends), child_fds=QUIET) for _ in range(4)]
+    await asyncio.sleep(0.1)
+    looks: list[tuple[int, int]] = []
+    look = os.waitid
+
+    def waitid(kind: int, pid: int, options: int) -> os.waitid_result | None:
+        looks.append((kind, pid))
+        return look(kind, pid, options)
+
+    monkeypatch.setattr(os, "waitid", waitid)
+    last = processes[-1]
+    last.signal_process("KILL")
+    await until(lambda: len(ends) == 1)
+    assert (looks[0], *ends) == ((os.P_PID, last.pid), last.pid)
+    # Two at once are one signal; and one that is stopped is not dead.
+    processes[0].signal_process("STOP")
+    for process in processes[1:3]:
+        process.signal_process("KILL")
+    await until(lambda: len(ends) == 3)
+    assert processes[0].pid not in ends
+    processes[0].signal_process("KILL")
+    await until(lambda: len(ends) == 4)
+    reaper.close()
+
+
+@in_loop
 async def test_one_look_serves_many_signals(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many SIGCHLD came in one turn."""
     for exclusive in (True, False):
