@@ -49,6 +49,8 @@ _MESSAGE_BYTES = 48 * 1024
 _LINE_BYTES = 16 * 1024
 #: Events that wait to be written; beyond that the oldest are given up.
 _MOST_WAITING = 16_384
+#: Seconds in which events come together, as lines of procd's own log do.
+_TOGETHER_S = 0.01
 #: Seconds after which a logger that took no more is asked again.
 _RETRY_S = 1.0
 #: What is read of the log at the start, at most; a thousand events have some 150 KB.
@@ -189,15 +191,16 @@ class EventLog:
             self._lost += 1
         self._waiting.append(record)
         if self._memory is not None:
+            if not self._unkept:
+                # At the end of the turn: an action of the machine is not to wait for JSON.
+                self._loop.call_soon(self.keep)
             self._unkept.append(record)
         if self._flushes is None:
-            # Behind what is being done: an action of the machine is not to wait for JSON.
-            self._flushes = self._loop.call_soon(self._flush)
+            self._flushes = self._loop.call_later(_TOGETHER_S, self._flush)
 
     def _flush(self) -> None:
         """Hand one message over, and come back for the next."""
         self._flushes = None
-        self.keep()
         lines, taken = first_together(map(_line_of, self._waiting), _MESSAGE_BYTES)
         if not self._logs.write(KEY, lines):
             if not self._closed:

@@ -116,6 +116,8 @@ class Runtime:
         #: Spawns and hooks that are not recorded yet.
         self._withheld: list[Action] = []
         self._running = False
+        #: Lines of the log about what was carried out in this turn.
+        self._untold: list[Callable[[], None]] = []
         self._timer: asyncio.TimerHandle | None = None
         # A process keeps its environment for good: the cookie must not repeat in another run of procd.
         self._run_id = os.urandom(8).hex()
@@ -212,6 +214,10 @@ class Runtime:
                 if self._actions:
                     loop.call_soon(self._run)
                 self._arm()
+        # Behind all that was done: to write a line takes longer than to decide what it is about.
+        untold, self._untold = self._untold, []
+        for line in untold:
+            line()
         self.on_change()
 
     def _withhold(self, action: Action) -> None:
@@ -281,7 +287,7 @@ class Runtime:
             case AwaitEmpty():
                 self._await_empty(action.name)
             case Publish():
-                _log_transition(action.transition, self.machine)
+                self._tell(action.transition)
                 if action.transition.new is State.STOPPING:
                     self.checking.end(action.transition.name)
                 self.watches.publish(action.transition)
@@ -300,6 +306,26 @@ class Runtime:
                 self.around.logs.forget(action.name)
             case _:
                 assert_never(action)
+
+    def _tell(self, transition: Transition) -> None:
+        """Write, at the end of the turn, the one line that each transition leaves."""
+        new = transition.new
+        if new is State.WAITING:
+            return
+        facts: dict[str, Any] = {
+            "program": transition.name,
+            "state": new.value,
+            "reason": str(transition.cause),
+        }
+        program = self.machine.programs.get(transition.name)
+        if program is not None and program.pid is not None:
+            facts["pid"] = program.pid
+        if new in _ERRORS:
+            self._untold.append(partial(log.error, "program gave up", **facts))
+        elif new in _WARNINGS:
+            self._untold.append(partial(log.warning, "program failed to stay up", **facts))
+        else:
+            self._untold.append(partial(log.info, _PHRASES[new], **facts))
 
     def _arm(self) -> None:
         """Keep one timer, for the next deadline of all."""
@@ -562,23 +588,6 @@ def _peek(pid: int) -> Exit:
 
 def _nothing() -> None:
     """Nobody wants to know."""
-
-
-def _log_transition(transition: Transition, machine: Machine) -> None:
-    """Write the one line that each transition leaves."""
-    new = transition.new
-    if new is State.WAITING:
-        return
-    facts: dict[str, Any] = {"program": transition.name, "state": new.value, "reason": str(transition.cause)}
-    program = machine.programs.get(transition.name)
-    if program is not None and program.pid is not None:
-        facts["pid"] = program.pid
-    if new in _ERRORS:
-        log.error("program gave up", **facts)
-    elif new in _WARNINGS:
-        log.warning("program failed to stay up", **facts)
-    else:
-        log.info(_PHRASES[new], **facts)
 
 
 _PHRASES = {
