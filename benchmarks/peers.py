@@ -41,6 +41,7 @@ from rivals.processes import (
     PATIENCE_S,
     Ends,
     Failed,
+    compile_child,
     end_everything,
     prepare,
     programs_and_supervisors,
@@ -114,19 +115,6 @@ def memory_directory() -> str | None:
     if os.access(path, os.W_OK) and not os.statvfs(path).f_flag & os.ST_NOEXEC:
         return path
     return None
-
-
-def compile_child(place: Path) -> None:
-    """Compile child.c; raises SystemExit where that is not possible."""
-    compiler = shutil.which("cc")
-    if compiler is None:
-        raise SystemExit("peers.py needs a C compiler, and there is no cc on the PATH")
-    command = [compiler, "-O2", "-o", str(place / CHILD), str(Path(__file__).with_name("child.c"))]
-    # A static program starts faster; where there is no static libc, all have the same slower one.
-    if subprocess.run([*command, "-static"], capture_output=True, check=False).returncode != 0:
-        built = subprocess.run(command, capture_output=True, text=True, check=False)
-        if built.returncode != 0:
-            raise SystemExit(f"cc could not compile child.c:\n{built.stderr}")
 
 
 def install_from_pypi(place: Path) -> str:

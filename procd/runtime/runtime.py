@@ -116,6 +116,8 @@ class Runtime:
         #: Spawns and hooks that are not recorded yet.
         self._withheld: list[Action] = []
         self._running = False
+        #: The rest of what is to be carried out, in the next turn.
+        self._goes_on: asyncio.Handle | None = None
         #: Lines of the log about what was carried out in this turn.
         self._untold: list[Callable[[], None]] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -184,7 +186,8 @@ class Runtime:
 
     def _run(self) -> None:
         """Carry actions out in their order; what they lead to comes behind them."""
-        if self._running:
+        if self._running or self._goes_on is not None:
+            # In the next turn of the loop: this one has had its time.
             return
         self._running = True
         loop = self.around.loop
@@ -212,13 +215,17 @@ class Runtime:
                 self.keeping.flush()
                 # Also when an action failed: the actions and deadlines of all the others are still to be met.
                 if self._actions:
-                    loop.call_soon(self._run)
+                    self._goes_on = loop.call_soon(self._go_on)
                 self._arm()
         # Behind all that was done: to write a line takes longer than to decide what it is about.
         untold, self._untold = self._untold, []
         for line in untold:
             line()
         self.on_change()
+
+    def _go_on(self) -> None:
+        self._goes_on = None
+        self._run()
 
     def _withhold(self, action: Action) -> None:
         """Put off what must be recorded before it is done until the keeper is not behind any more.
