@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import os
 import shlex
 import signal
@@ -13,6 +15,7 @@ from structlog.testing import capture_logs
 
 from procd.config.spec import Backoff, Credentials, Input, LogSpec, OnError, Output
 from procd.core import Change, Start, State, Stop
+from procd.runtime import runtime
 from procd.runtime.explanation import why
 from procd.runtime.record import record
 from tests.kernel.children import NOBODY, PROGRAMS, in_loop, needs_root, until
@@ -211,6 +214,28 @@ async def test_an_action_that_fails_leaves_the_others_and_the_clock_going(
         monkeypatch.undo()
         world.runtime.submit(Stop("web", TEST))
         world.runtime._spawn("web")
+
+
+@in_loop
+async def test_a_turn_of_the_loop_has_one_turn_of_carrying_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often something happens in it: whoever asks for the status waits for one."""
+    async with World(tmp_path) as world:
+        monkeypatch.setattr(runtime, "TURN_S", -1.0)
+        carried_out: list[object] = []
+        carry_out = world.runtime._carry_out
+        monkeypatch.setattr(
+            world.runtime, "_carry_out", lambda action: (carried_out.append(action), carry_out(action))
+        )
+        for number in range(5):
+            world.add(world.spec(f"web{number}", stdout=Output.NULL))
+        counts = [len(carried_out)]
+        while world.program("web4").state is not State.RUNNING:
+            await asyncio.sleep(0)
+            counts.append(len(carried_out))
+        assert max(after - before for before, after in itertools.pairwise([0, *counts])) == 1
+        monkeypatch.undo()
 
 
 @in_loop
