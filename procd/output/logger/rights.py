@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-from pathlib import Path
 
 _PR_CAPBSET_DROP = 24
 _PR_SET_NO_NEW_PRIVS = 38
@@ -26,7 +25,7 @@ def give_up() -> None:
     # Without CAP_SETPCAP, as in some containers, nothing can be given up.
     if os.geteuid() != 0 or not ours >> _SETPCAP & 1:
         return
-    last = int(Path("/proc/sys/kernel/cap_last_cap").read_text())
+    last = int(_read("/proc/sys/kernel/cap_last_cap"))
     for number in range(last + 1):
         if not _KEPT >> number & 1:
             _call(_libc.prctl, _PR_CAPBSET_DROP, number, 0, 0, 0)
@@ -38,10 +37,16 @@ def give_up() -> None:
 
 
 def _effective() -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
+    for line in _read("/proc/self/status").splitlines():
         if line.startswith("CapEff:"):
             return int(line.split()[1], 16)
     return 0
+
+
+def _read(path: str) -> str:
+    # pathlib would be an eighth of the logger's memory.
+    with open(path, encoding="utf-8") as file:  # noqa: PTH123 - see above
+        return file.read()
 
 
 def _call(function: ctypes._NamedFuncPointer, *arguments: object) -> None:
