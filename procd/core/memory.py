@@ -11,6 +11,7 @@ new name of a state, hook or verdict; a version that is not known is refused, no
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 from msgspec import Struct, ValidationError, convert, to_builtins
@@ -43,43 +44,47 @@ class _Step(Struct, frozen=True):
     at_s: float
 
 
-class _ProgramRecord(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The facts of a `Program`, each under its name there."""
+class _ProgramRecord(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The facts of a `Program`, each under its name there.
+
+    What is as in the beginning is left out, but not what somebody has wanted.
+    """
 
     version: int
     name: str
     number: int
     state: State
     desired: Desired
-    exit: Exit | None
     cause: Cause
     wish: Cause
-    pid: int | None
     since_s: float
-    started_s: float | None
-    died_s: float | None
-    deadline_s: float | None
-    failures: int
-    failed_at_s: list[float]
-    restarts: int
-    history: list[_Step]
     held: bool
-    withdrawn: bool
     armed: bool
-    skipped: int
-    queued: int
     retiring: bool
-    spawning: bool
-    health: bool | None
-    health_failures: int
-    health_reason: str
-    hook: Hook | None
-    cancelled: bool
-    step: int
-    killed: bool
-    empty: bool
-    after: Literal["RESTART_NOW", "RESTART_LATER", "GAVE_UP"] | None
-    stuck: bool
+    exit: Exit | None = None
+    pid: int | None = None
+    started_s: float | None = None
+    died_s: float | None = None
+    deadline_s: float | None = None
+    failures: int = 0
+    restarts: int = 0
+    withdrawn: bool = False
+    skipped: int = 0
+    queued: int = 0
+    spawning: bool = False
+    health: bool | None = None
+    health_failures: int = 0
+    health_reason: str = ""
+    hook: Hook | None = None
+    cancelled: bool = False
+    step: int = -1
+    killed: bool = False
+    empty: bool = False
+    stuck: bool = False
+    # These stand here in another form.
+    failed_at_s: list[float] = []
+    history: list[_Step] = []
+    after: Literal["RESTART_NOW", "RESTART_LATER", "GAVE_UP"] | None = None
 
 
 class MachineRecord(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -90,9 +95,9 @@ class MachineRecord(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     final: Final | None
 
 
-#: Facts that stand in the record in another form.
-_CHANGED = frozenset({"version", "failed_at_s", "history", "after"})
-_ALIKE = tuple(name for name in _ProgramRecord.__struct_fields__ if name not in _CHANGED)
+#: Facts that stand in the record as they are: all between the version and those in another form.
+_ALIKE = _ProgramRecord.__struct_fields__[1:-3]
+_alike_of = attrgetter(*_ALIKE)
 
 
 def dump_program(program: Program) -> Record:
@@ -101,13 +106,12 @@ def dump_program(program: Program) -> Record:
     return record
 
 
-def facts_of(program: Program) -> Record:
+def facts_of(program: Program) -> object:
     """Give the record of a program for an encoder of msgspec, which makes plain data of it by itself."""
-    facts = {name: getattr(program, name) for name in _ALIKE}
-    after = None if program.after is None else program.after.name
     steps = [_Step(each.old, each.new, each.cause, each.at_s) for each in program.history]
-    facts |= {"version": VERSION, "after": after, "history": steps, "failed_at_s": list(program.failed_at_s)}
-    return facts
+    after = None if program.after is None else program.after.name
+    facts: list[Any] = [VERSION, *_alike_of(program), list(program.failed_at_s), steps, after]
+    return _ProgramRecord(*facts)
 
 
 def dump_machine(machine: Machine) -> Record:

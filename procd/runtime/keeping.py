@@ -58,7 +58,7 @@ class NotKeptError(Exception):
     """The keeper is behind: what must be recorded before it is done has to wait (`Memory.settle`)."""
 
 
-class LifeRecord(msgspec.Struct, frozen=True, kw_only=True):
+class LifeRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a life is, beside its descriptors.
 
     `start` is when its process started, in ticks since boot: with it the PID is somebody.  `heir` has the PID
