@@ -49,7 +49,7 @@ _MESSAGE_BYTES = 48 * 1024
 _LINE_BYTES = 16 * 1024
 #: Events that wait to be written; beyond that the oldest are given up.
 _MOST_WAITING = 16_384
-#: Seconds in which events come together, as lines of procd's own log do.
+#: Seconds in which events come together.  To wake the logger at once would take a processor from what starts.
 _TOGETHER_S = 0.01
 #: Seconds after which a logger that took no more is asked again.
 _RETRY_S = 1.0

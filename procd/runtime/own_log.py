@@ -1,7 +1,7 @@
 """procd's own log on its way to standard error: by the logger, like every other log.
 
 Standard error may be a file on a disk that hangs, or a pipe that nobody empties, and supervision waits for
-neither.  What was said within a moment is handed over together, which is also the cheapest way.
+neither.  What was said in one turn of the loop is handed over together, which is also the cheapest way.
 """
 
 from __future__ import annotations
@@ -30,8 +30,6 @@ _SPEC = LogSpec("/dev/stderr")
 _MOST_WAITING_BYTES = 1 << 20
 #: Bytes of one message, which a pipe has to have room for.
 _MESSAGE_BYTES = 16 * 1024
-#: Seconds in which lines come together.  To wake the logger at once would take a processor from what starts.
-_TOGETHER_S = 0.01
 #: Seconds after which a logger that took no more is asked again.
 _RETRY_S = 1.0
 
@@ -59,7 +57,7 @@ class OwnLog:
         self._waiting.append(line)
         self._waiting_bytes += len(line)
         if self._flushes is None:
-            self._flushes = self._loop.call_later(_TOGETHER_S, self._flush)
+            self._flushes = self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         self._flushes = None

@@ -354,6 +354,16 @@ class Daemon:
             return (self.directory / "log" / f"{name}.{suffix}").read_bytes()
         return b""
 
+    def until_said(self, *words: str) -> str:
+        """Wait until procd itself has said a line with these words: the logger writes it. Returns the line."""
+
+        def line() -> str | None:
+            said = self.said.read_text(errors="replace").splitlines()
+            return next((line for line in said if all(word in line for word in words)), None)
+
+        found: str = until(line, f"{words} to be said")
+        return found
+
     def until_output(self, name: str, text: bytes, stream: str = "stdout") -> bytes:
         """Wait until an instance has written something; all that it wrote."""
         until(lambda: text in self.output(name, stream), f"{text!r} in the log of {name}")

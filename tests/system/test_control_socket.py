@@ -63,7 +63,7 @@ def test_a_socket_whose_file_is_removed_is_bound_again(start_daemon: Callable[..
         until(lambda: answers(daemon), "the socket to be there again")
         assert stat.S_IMODE(daemon.socket.stat().st_mode) == 0o640
         assert before.call("status")["programs"]
-    assert "control socket was gone and is made again" in daemon.said.read_text()
+    daemon.until_said("control socket was gone and is made again")
 
 
 def test_a_socket_whose_file_was_moved_away_or_replaced_is_bound_again(
@@ -242,7 +242,7 @@ def test_without_descriptors_nobody_spins_and_everybody_is_served_later(
     with contextlib.ExitStack() as crowd, socket.socket(socket.AF_UNIX) as waiting:
         for _ in range(110):
             crowd.enter_context(connect(daemon.socket))
-        until(lambda: "connections cannot be accepted" in daemon.said.read_text(), "the shortage")
+        daemon.until_said("connections cannot be accepted")
         before = cpu_ticks(daemon.supervisor)
         waiting.connect(str(daemon.socket))
         waiting.sendall(HELLO)
@@ -255,7 +255,7 @@ def test_without_descriptors_nobody_spins_and_everybody_is_served_later(
         waiting.settimeout(BOUND_S)
         crowd.close()
         assert waiting.recv(100)
-    assert "connections are accepted again" in daemon.said.read_text()
+    daemon.until_said("connections are accepted again")
     assert daemon.does("status", "web")
     assert "Traceback" not in daemon.said.read_text()
 

@@ -121,7 +121,7 @@ def test_a_state_dir_that_cannot_be_made_is_told(make_daemon: Callable[..., Daem
     daemon = make_daemon(CONFIGURATION, head=HEAD.replace('"state"', '"procd.toml/state"')).start()
     daemon.until_state("web", "RUNNING")
     until(lambda: "log trouble" in [event["type"] for event in events(daemon)])
-    assert "events.log" in daemon.said.read_text()
+    daemon.until_said("events.log")
 
 
 @needs_root
@@ -139,7 +139,7 @@ def test_a_state_dir_that_cannot_be_written_is_told(make_daemon: Callable[..., D
         assert trouble["program"] is None
         assert trouble["path"] == f"{place}/events.log"
         assert "Read-only file system" in trouble["reason"]
-        assert "log cannot be written" in daemon.said.read_text()
+        daemon.until_said("log cannot be written")
         assert run(["mount", "-o", "remount,rw", place]).code == 0
         until((place / "events.log").exists)
         daemon.does("restart", "web")

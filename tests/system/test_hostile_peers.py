@@ -310,4 +310,4 @@ def test_nobody_else_may_use_the_socket(make_daemon: Callable[..., Daemon], mode
     assert daemon.process("other") == before
     if mode == "0666":
         assert "uid 65534" in done.err
-        assert "outcome=NOT_PERMITTED" in daemon.said.read_text()
+        daemon.until_said("outcome=NOT_PERMITTED")

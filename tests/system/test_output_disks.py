@@ -277,9 +277,8 @@ def test_output_that_finds_no_room_is_dropped_counted_and_marked(
     trouble, well = (each for each in events if each["type"].startswith("log "))
     assert (trouble["type"], trouble["stream"], trouble["path"]) == ("log trouble", "stdout", str(log))
     assert (well["type"], well["dropped"]) == ("log well", dropped)
-    said = daemon.said.read_text()
-    assert "log cannot be written" in said
-    assert "log is written again" in said
+    daemon.until_said("log cannot be written")
+    daemon.until_said("log is written again")
 
 
 @needs_root
@@ -322,9 +321,9 @@ def test_what_waits_for_room_when_nobody_can_wait_any_more_is_counted(
         daemon.write("")
         daemon.does("reload")
         until(lambda: "full" not in daemon.records())
-        until(lambda: "output lost" in daemon.said.read_text())
+        daemon.until_said("output lost")
     assert daemon.stop() == 0
-    line = next(line for line in daemon.said.read_text().splitlines() if "output lost" in line)
+    line = daemon.until_said("output lost")
     lost = int(line.partition("bytes=")[2].split()[0])
     # The program was ended while it waited with some of it.
     assert 0 < lost <= 11 * lines - held

@@ -322,11 +322,7 @@ def test_what_was_asked_for_stands_in_the_log_and_among_the_events(
         {"program": "web", "method": "signal", "programs": ["web"], "outcome": "done", "by": by},
         {"program": None, "method": "shutdown", "programs": [], "outcome": "NOT_PERMITTED", "by": by},
     ]
-    line = next(
-        line
-        for line in daemon.said.read_text().splitlines()
-        if "method=signal" in line and f"uid={ANN}" in line
-    )
+    line = daemon.until_said("method=signal", f"uid={ANN}")
     for fact in ("gid=65534", f"peer_pid={os.getpid()}", "programs=['web']", "outcome=done"):
         assert fact in line
 
@@ -366,7 +362,7 @@ def test_a_program_of_an_ordinary_user_runs_as_that_user(daemon: Daemon) -> None
         error, _ = ann.ask("run", spec=spec)
         assert error is None
         ann.ask("wait", program="job-id", **{"for": "exited"})
-        words = daemon.output("job-id").decode().split()
+        words = until(lambda: daemon.output("job-id").decode().split(), "its output")
         assert words[:2] == [str(ANN), "65534"]
         assert {int(word) for word in words[2:]} == {65534, APP, 60109}
         for keys in ({"user": "root"}, {"user": ANN, "group": OPS}, {"user": DORA}):
