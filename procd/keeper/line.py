@@ -131,6 +131,8 @@ class Line:
 
     def share_ring(self) -> None:
         """From now on wake the keeper only for what is more than a record; it has to know rings."""
+        if self._ring is not None:
+            return
         try:
             shared = ring.RingWriter()
         except OSError:
