@@ -72,9 +72,10 @@ def reloads(place: Path, count: int, rounds: int) -> None:
             lines.append(f'[programs.p{index}]\ncommand = ["{place}/{CHILD}", "{place}/births", "{told}"]')
         return "\n".join(lines) + "\n"
 
-    daemon = Daemon(place, programs(0, 0), head=HEAD).start()
+    daemon = Daemon(place, programs(0, 0), head=HEAD)
     took = []
     try:
+        daemon.start()
         until(lambda: len(births.read()) == count, "all to run")
         for number in range(1, rounds + 1):
             changed = number * (count // (rounds + 1))
@@ -105,9 +106,10 @@ def exits(place: Path, count: int, seconds: float) -> None:
             str(index % STATUSES),
         ]
         tables.append(f"[programs.p{index}]\n{RESTLESS}command = {json.dumps(words)}\n")
-    daemon = Daemon(place, "".join(tables), head=HEAD).start()
+    daemon = Daemon(place, "".join(tables), head=HEAD)
     one, every = [], []
     try:
+        daemon.start()
         with daemon.client() as client:
             until(lambda: len(births.read()) >= count, "all to run")
             before, began_s = len(births.read()), time.monotonic()
