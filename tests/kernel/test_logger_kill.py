@@ -52,7 +52,7 @@ def test_every_byte_is_in_the_log_once_however_often_the_logger_is_killed(
     kills = 0
     while daemon.pipes:
         daemon.hears(messages.READY)
-        daemon.until_or(lambda: not daemon.pipes, moments.uniform(0, 0.02) if kills < KILLS else BOUND_S)
+        daemon.until_or(lambda: not daemon.pipes, moments.uniform(0, 0.004) if kills < KILLS else BOUND_S)
         if daemon.pipes:
             daemon.kill()
             kills += 1
