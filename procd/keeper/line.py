@@ -203,7 +203,7 @@ class Line:
         data = messages.encode(verb, key, value, len(fds))
         if self.lost:
             return False
-        silent = self._is_silent(verb, key, fds)
+        silent = not self._wakes(verb, key, fds)
         waits = self._batching or self._collecting
         copies = self._copies_if_possible(fds) if waits else None
         if copies is None:
@@ -213,18 +213,17 @@ class Line:
         self._queue(verb, key, value, _Unsent(data, copies, silent=silent))
         return False
 
-    def _is_silent(self, verb: int, key: bytes, fds: Sequence[int]) -> bool:
-        """Whether the keeper does not have to be woken for it: it is a record, and closes or holds nothing."""
+    def _wakes(self, verb: int, key: bytes, fds: Sequence[int]) -> bool:
+        """Whether the keeper has to be woken for it; takes note of which records have descriptors."""
         if verb not in messages.IN_A_RING:
-            return False
+            return True
+        # Somebody may wait for the end of a pipe that is closed by this.
+        closes = key in self._with_fds
         if fds:
             self._with_fds.add(key)
-        elif key in self._with_fds:
-            # Somebody may wait for the end of a pipe.
+        elif closes:
             self._with_fds.remove(key)
-        else:
-            return True
-        return False
+        return closes or bool(fds)
 
     def _copies_if_possible(self, fds: Sequence[int]) -> tuple[int, ...] | None:
         try:
@@ -243,6 +242,7 @@ class Line:
         replaced = self._unsent.get(place)
         if replaced is not None:
             messages.close_all(replaced.fds)
+            unsent.silent &= replaced.silent
         self._unsent[place] = unsent
 
     def _write(self, data: bytes) -> bool:

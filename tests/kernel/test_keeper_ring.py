@@ -108,6 +108,17 @@ def test_what_closes_a_descriptor_is_said_at_once(kept: World) -> None:
     assert second("select.select([r], [], [], 10)[0] == [r] and os.read(r, 1)") == b""
 
 
+def test_what_replaces_a_change_that_waits_is_said_at_once_if_that_was_to_be(kept: World) -> None:
+    """It was to close a descriptor, and still is."""
+    first = up(kept)
+    for second in ("line.put('pipe', b'')", "line.drop('pipe')"):
+        first("r, w = os.pipe()")
+        first("line.put('pipe', b'', (w,))")
+        first("b = line.collect()")
+        first(f"(b.__enter__(), line.drop('pipe'), {second}, b.__exit__(), os.close(w)) and None")
+        assert first("select.select([r], [], [], 10)[0] == [r] and os.read(r, 1)") == b""
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_the_order_is_that_in_which_things_were_said(kept: World, seed: int) -> None:
     """A few keys, put and dropped with descriptors and without, far more often than a ring has room for."""
