@@ -186,42 +186,50 @@ class Runtime:
 
     def _run(self) -> None:
         """Carry actions out in their order; what they lead to comes behind them."""
-        if self._running or self._goes_on is not None:
-            # In the next turn of the loop: this one has had its time.
+        if self._running:
+            return
+        if self._goes_on is not None:
+            # In the next turn of the loop: this one has had its time.  But whoever asked is answered now.
+            self.keeping.flush()
             return
         self._running = True
-        loop = self.around.loop
-        ends_at = loop.time() + TURN_S
         # What is recorded waits for the next message that has to be sent; a spawn's intent is one, and stands
         # behind what was decided before.
-        with self.keeping.collect():
-            self.keeping.flush()
-            faults.at("decided.recorded", self.keeping.send)
-            try:
-                while self._actions:
-                    action = self._actions.popleft()
-                    if not isinstance(action, Spawn | Publish):
-                        # Whatever is done was decided before, also for whoever has to go on from here.
-                        self.keeping.send()
-                    try:
-                        self._carry_out(action)
-                    except NotKeptError:
-                        self._withhold(action)
-                    if loop.time() > ends_at:
-                        break
-            finally:
-                self._running = False
-                faults.at("turn.done", self.keeping.send)
-                self.keeping.flush()
-                # Also when an action failed: the actions and deadlines of all the others are still to be met.
-                if self._actions:
-                    self._goes_on = loop.call_soon(self._go_on)
-                self._arm()
-        # Behind all that was done: to write a line takes longer than to decide what it is about.
-        untold, self._untold = self._untold, []
-        for line in untold:
-            line()
+        try:
+            with self.keeping.collect():
+                self._take_turn()
+        finally:
+            # Behind all that was done: to write a line takes longer than to decide what it is about.
+            untold, self._untold = self._untold, []
+            for line in untold:
+                line()
         self.on_change()
+
+    def _take_turn(self) -> None:
+        loop = self.around.loop
+        ends_at = loop.time() + TURN_S
+        self.keeping.flush()
+        faults.at("decided.recorded", self.keeping.send)
+        try:
+            while self._actions:
+                action = self._actions.popleft()
+                if not isinstance(action, Spawn | Publish):
+                    # Whatever is done was decided before, also for whoever has to go on from here.
+                    self.keeping.send()
+                try:
+                    self._carry_out(action)
+                except NotKeptError:
+                    self._withhold(action)
+                if loop.time() > ends_at:
+                    break
+        finally:
+            self._running = False
+            faults.at("turn.done", self.keeping.send)
+            self.keeping.flush()
+            # Also when an action failed: the actions and deadlines of all the others are still to be met.
+            if self._actions:
+                self._goes_on = loop.call_soon(self._go_on)
+            self._arm()
 
     def _go_on(self) -> None:
         self._goes_on = None

@@ -17,6 +17,7 @@ from procd.config.spec import Backoff, Credentials, Input, LogSpec, OnError, Out
 from procd.core import Change, Start, State, Stop
 from procd.runtime import runtime
 from procd.runtime.explanation import why
+from procd.runtime.present_memory import RecordedValues
 from procd.runtime.record import record
 from tests.kernel.children import NOBODY, PROGRAMS, in_loop, needs_root, until
 from tests.world import TEST, WAITS, World
@@ -235,6 +236,22 @@ async def test_a_turn_of_the_loop_has_one_turn_of_carrying_out(
             await asyncio.sleep(0)
             counts.append(len(carried_out))
         assert max(after - before for before, after in itertools.pairwise([0, *counts])) == 1
+        monkeypatch.undo()
+
+
+@in_loop
+async def test_what_is_decided_is_recorded_before_it_is_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when this turn of the loop has had its turn of carrying out: whoever asked may be told at once."""
+    memory = RecordedValues()
+    async with World(tmp_path, memory) as world:
+        world.add(*(world.spec(f"web{number}", stdout=Output.NULL) for number in range(3)))
+        await world.until_state(State.RUNNING, "web2")
+        monkeypatch.setattr(runtime, "TURN_S", -1.0)
+        world.runtime.submit(Stop("web0", TEST), Stop("web1", TEST))
+        world.runtime.submit(Stop("web2", TEST))
+        assert b"down" in memory.values["program:web2"]
         monkeypatch.undo()
 
 
