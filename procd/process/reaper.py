@@ -30,9 +30,7 @@ if TYPE_CHECKING:
     import resource
     from collections.abc import Callable, Iterator
 
-#: What a turn of the loop reaps at most, and seconds after which it reaps no more: others wait that long.
 BATCH = 64
-TURN_S = 0.01
 
 _PEEK = os.WEXITED | os.WNOHANG | os.WNOWAIT
 
@@ -138,10 +136,9 @@ class Reaper:
         self._sweep_is_due = False
         if self._closed:
             return
-        ends_at = self._loop.time() + TURN_S
         for count, pid in enumerate(self._dead(), 1):
             self._bury(pid)
-            if count == BATCH or self._loop.time() > ends_at:
+            if count == BATCH:
                 self._plan()
                 return
 

@@ -169,8 +169,8 @@ def test_system_calls_of_a_spawn(
 @pytest.mark.parametrize(
     ("output", "bounds"),
     [
-        (SILENT, {"supervisor": 39, "keeper": 1, "logger": 14}),
-        (CAPTURED, {"supervisor": 55, "keeper": 18, "logger": 26}),
+        (SILENT, {"supervisor": 36, "keeper": 1, "logger": 3}),
+        (CAPTURED, {"supervisor": 51, "keeper": 17, "logger": 16}),
     ],
     ids=["silent", "captured"],
 )
