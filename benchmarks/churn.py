@@ -29,18 +29,11 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from rivals.processes import CHILD, compile_child
 
-from tests.system.daemon import ROOT, Daemon, until
+from tests.system.daemon import HEAD, ROOT, Daemon, until
 
 #: What a program writes down: its index, its PID, and when it was in main.
 BIRTH = struct.Struct("=IiQ")
-HEAD = """
-[daemon]
-runtime_dir = "run"
-state_dir = "state"
-log_dir = "log"
-[defaults]
-stdout = "null"
-"""
+SILENT = f'{HEAD}stdout = "null"\n'
 #: Every exit is that of a start that failed, and none is one too many.
 RESTLESS = 'min_uptime = "60s"\nbackoff = {initial = "100ms", factor = 1.0, jitter = 0.0}\n'
 #: How long they live, so that not all of them end at once.
@@ -72,7 +65,7 @@ def reloads(place: Path, count: int, rounds: int) -> None:
             lines.append(f'[programs.p{index}]\ncommand = ["{place}/{CHILD}", "{place}/births", "{told}"]')
         return "\n".join(lines) + "\n"
 
-    daemon = Daemon(place, programs(0, 0), head=HEAD)
+    daemon = Daemon(place, programs(0, 0), head=SILENT)
     took = []
     try:
         daemon.start()
@@ -106,7 +99,7 @@ def exits(place: Path, count: int, seconds: float) -> None:
             str(index % STATUSES),
         ]
         tables.append(f"[programs.p{index}]\n{RESTLESS}command = {json.dumps(words)}\n")
-    daemon = Daemon(place, "".join(tables), head=HEAD)
+    daemon = Daemon(place, "".join(tables), head=SILENT)
     one, every = [], []
     try:
         daemon.start()
