@@ -55,7 +55,9 @@ def finish(
             records = _look(client, programs)
             if rolling:
                 line.say(f"{escaped(name)}: RUNNING" for name in line.unsaid(_restarted(records, passed_s)))
-            line.show(sentence(verb, records, passed_s))
+            if not records or late(verb, records, passed_s):
+                line.show(sentence(verb, records, passed_s))
+            # Else all are there, and the answer is on its way: the line has nothing new to tell.
     return client.finish(request_id, None if limit_s is None else max(0.0, limit_s - (monotonic() - began_s)))
 
 
@@ -83,11 +85,16 @@ def wait_for_end(client: Client) -> None:
 
 def sentence(verb: str, records: Sequence[Mapping[str, Any]], passed_s: float) -> str:
     """`stopping web@1 (8 s of 10 s), web@2 (8 s)…`."""
-    late = [record for record in records if not _there(verb, record, passed_s)]
-    named = [f"{escaped(record['name'])} ({_how_far(record, passed_s)})" for record in late[:NAMED]]
-    if len(late) > NAMED:
-        named.append(f"{len(late) - NAMED} more")
+    waited_for = late(verb, records, passed_s)
+    named = [f"{escaped(record['name'])} ({_how_far(record, passed_s)})" for record in waited_for[:NAMED]]
+    if len(waited_for) > NAMED:
+        named.append(f"{len(waited_for) - NAMED} more")
     return f"{_DOING[verb]} {', '.join(named) or f'({passed_s:.0f} s)'}…"
+
+
+def late(verb: str, records: Sequence[Mapping[str, Any]], passed_s: float) -> list[Mapping[str, Any]]:
+    """Those that are not yet where the verb brings them."""
+    return [record for record in records if not _there(verb, record, passed_s)]
 
 
 def _there(verb: str, record: Mapping[str, Any], passed_s: float) -> bool:

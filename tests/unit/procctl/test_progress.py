@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from procctl.progress import sentence
+from procctl.progress import late, sentence
 
 
 def record(name: str, state: str, **facts: Any) -> dict[str, Any]:  # noqa: ANN401 - values of a record
@@ -37,3 +37,10 @@ def test_it_names_who_is_late_and_how_long_that_may_last(
 ) -> None:
     """Those that are there are not named; who may not see them learns the time only."""
     assert sentence(verb, records, 8.2) == line
+
+
+def test_who_is_there_is_not_late() -> None:
+    """When nobody is, the answer is on its way, and the line stays as it is."""
+    records = [record("a", "STOPPED"), record("b", "FATAL"), record("c", "STOPPING")]
+    assert late("stop", records, 8.2) == [records[2]]
+    assert late("stop", records[:2], 8.2) == []
