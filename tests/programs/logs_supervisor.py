@@ -64,11 +64,11 @@ class Supervisor:
         spec = LogSpec(path, max_size, 1000, format=LogFormat(form))
         self.logs.open(StreamKey(name, "stdout"), spec)
 
-    def write(self, name: str, seed: int, size: int) -> int:
-        """Start a program that writes random bytes into a log."""
+    def write(self, name: str, seed: int, size: int, *awaited: str) -> int:
+        """Start a program that writes random bytes into a log, the last when there is an awaited file."""
         read_end, write_end = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(read_end, False)
-        argv = [sys.executable, WRITER, str(seed), str(size)]
+        argv = [sys.executable, WRITER, str(seed), str(size), *awaited]
         actions = [(os.POSIX_SPAWN_DUP2, write_end, 1)]
         pid = os.posix_spawn(argv[0], argv, os.environ, file_actions=actions)
         os.close(write_end)
