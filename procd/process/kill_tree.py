@@ -34,13 +34,29 @@ FREEZING_LOOKS = 16
 SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 RETRY_S = 0.2
 
+#: How often it is looked again for who cannot be told while in the middle of an exec(2), and after how many
+#: seconds for the first time; each time takes twice as long, all 4 s.
+UNCLEAR_LOOKS = 12
+UNCLEAR_S = 0.001
+
 _log = structlog.get_logger(__name__)
 
 
 class _Tree:
     """One tree that is being ended, and what was found of it."""
 
-    __slots__ = ("cgroup", "cookie", "done", "freezing", "killed", "living", "looks", "pid", "refused")
+    __slots__ = (
+        "cgroup",
+        "cookie",
+        "done",
+        "freezing",
+        "killed",
+        "living",
+        "looks",
+        "pid",
+        "refused",
+        "unclear",
+    )
 
     def __init__(
         self, pid: int, cookie: str | None, cgroup: str | None, done: asyncio.Future[list[Member]]
@@ -51,6 +67,7 @@ class _Tree:
         self.done = done
         self.freezing = True
         self.looks = 0
+        self.unclear = 0
         self.living: dict[Identity, tuple[Member, int]] = {}  # with pidfds; in the order found, parents first
         self.killed: list[Member] = []
         self.refused: set[Identity] = set()
@@ -124,6 +141,9 @@ class TreeKiller:
             for member in found:
                 self._meet(tree, member, signal.SIGKILL)
             self._kill(tree)
+        elif tree.unclear < UNCLEAR_LOOKS and not snapshot.is_clear():
+            self._loop.call_later(UNCLEAR_S * 2**tree.unclear, self._look_soon)
+            tree.unclear += 1
         elif not tree.done.done():
             tree.done.set_result(tree.killed)
 

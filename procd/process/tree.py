@@ -13,6 +13,9 @@ A process belongs to a program, whose main process is or was `pid`,
   * whose cookie is in its environment, which setsid and a double fork do not change;
   * whose cgroup it is in, where there is one;
   * or if its parent does.
+
+In the middle of an exec(2) a process has no environment to be read, and so no cookie: who finds nothing has to
+ask whether the look was clear, and to look again if it was not.
 """
 
 from __future__ import annotations
@@ -72,7 +75,10 @@ class Snapshot:
     to nobody either, but what descends from them may.
     """
 
-    __slots__ = ("_by_group", "_by_session", "_carriers", "_children", "_cookies", "_theirs", "processes")
+    __slots__ = (
+        "_by_group", "_by_session", "_carriers", "_children", "_clear", "_cookies", "_executing", "_parents",
+        "_theirs", "processes",
+    )  # fmt: skip
 
     def __init__(
         self, processes: Iterable[Member], ignore: Collection[int] = (), kin: Collection[int] = ()
@@ -86,9 +92,12 @@ class Snapshot:
             self._by_session.setdefault(member.session, []).append(member)
             self._by_group.setdefault(member.group, []).append(member)
         self._cookies: dict[int, str | None] = {}
+        self._executing: set[int] = set()
+        self._clear: bool | None = None
         self._carriers: dict[str, list[Member]] | None = None
         # We are nobody's member either, whatever group or cookie we may share.
-        self._theirs = {os.getpid(), *kin, *self._closure(ignore, set())}
+        self._parents = (os.getpid(), *kin)
+        self._theirs = {*self._parents, *self._closure(ignore, set())}
 
     @classmethod
     def take(cls, ignore: Collection[int] = (), kin: Collection[int] = ()) -> Snapshot:
@@ -113,14 +122,19 @@ class Snapshot:
         now = self.processes.get(identity[0])
         return now is not None and now.identity == identity
 
-    def unclaimed(self, parent: int) -> list[Member]:
-        """Living children of `parent` that are not ignored and have no cookie: nobody knows whose they are."""
-        children = self._children.get(parent, ())
-        return [
-            child
-            for child in children
-            if child.alive and child.pid not in self._theirs and self._cookie(child) is None
-        ]
+    def is_clear(self) -> bool:
+        """Whether nobody can have been overlooked, so that a program of which nothing was found is empty.
+
+        False while an orphan, whose parent we or our kin are, is in the middle of an exec(2), and when one has
+        come since the look: forked after the list was read, by a process that has ended since.
+        """
+        if self._clear is None:
+            self._by_cookie()
+            parents = {self.processes[pid].parent for pid in self._executing}
+            self._clear = not any(
+                parent in self._parents or parent not in self.processes for parent in parents
+            ) and all((direct_children(parent) or set()) <= self.processes.keys() for parent in self._parents)
+        return self._clear
 
     def _found(self, pid: int, cookie: str | None, cgroup: str | None) -> set[int]:
         """Those that are members by themselves, not only by a parent."""
@@ -179,7 +193,10 @@ class Snapshot:
         if member.pid not in self._cookies:
             # Kernel threads have no session, and the dead no environment.
             readable = member.alive and member.session != 0
-            self._cookies[member.pid] = cookie_of(member.pid) if readable else None
+            environment = _environment(member.pid) if readable else b""
+            if environment is None:
+                self._executing.add(member.pid)
+            self._cookies[member.pid] = _cookie_in(environment or b"")
         return self._cookies[member.pid]
 
 
@@ -217,11 +234,27 @@ def start_time(pid: int) -> int | None:
 
 def cookie_of(pid: int) -> str | None:
     """The cookie in the environment that a process was started with; None without, or if it is not readable."""
+    return _cookie_in(_environment(pid) or b"")
+
+
+def _environment(pid: int) -> bytes | None:
+    """What a living process was started with; empty if it is not readable, None in the middle of an exec(2).
+
+    Its memory is a new one then, in which neither the environment nor the arguments are written yet: for some
+    100 µs, and longer where the program comes from a slow disk.
+    """
     try:
-        environment = b"\0" + _read(f"/proc/{pid}/environ")
+        environment = _read(f"/proc/{pid}/environ")
+        if environment:
+            return environment
+        # With arguments it is through, or has no environment.
+        return _read(f"/proc/{pid}/environ") if _read(f"/proc/{pid}/cmdline") else None
     except OSError:
-        return None
-    _, found, rest = environment.partition(_COOKIE_ENTRY)
+        return b""
+
+
+def _cookie_in(environment: bytes) -> str | None:
+    _, found, rest = (b"\0" + environment).partition(_COOKIE_ENTRY)
     return os.fsdecode(rest.partition(b"\0")[0]) if found else None
 
 

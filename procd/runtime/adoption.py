@@ -200,9 +200,12 @@ class Adoption:
             waited_s += _LOOK_S
 
     def _is_somebody_like_us(self) -> bool:
-        """Whether a child of the keeper has our command line: a supervisor has forked it, and that is all."""
+        """Whether a child of the keeper has our command line: a supervisor has forked it, and that is all.
+
+        Or none at all: it is in the middle of its exec(2), and shows no cookie either.
+        """
         others = (direct_children(self._keeper) or set()) - {os.getpid()}
-        return any(_command_line(pid) == _command_line(os.getpid()) for pid in others)
+        return any(_command_line(pid) in {b"", _command_line(os.getpid())} for pid in others)
 
     # All the rest, at once
 

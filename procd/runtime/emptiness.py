@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
-from procd.process.kill_tree import RETRY_S, SHORTAGES, TreeKiller
+from procd.process.kill_tree import RETRY_S, SHORTAGES, UNCLEAR_LOOKS, UNCLEAR_S, TreeKiller
 from procd.process.tree import Snapshot, direct_children, start_time
 
 if TYPE_CHECKING:
@@ -89,6 +89,7 @@ class Emptiness:
         self._cleaning: dict[str, tuple[str, asyncio.Future[list[Member]]]] = {}
         self._clean_up: asyncio.TimerHandle | None = None
         self._look_is_due = False
+        self._unclear_looks = 0
 
     # A program that ended by itself: only its group, at once
 
@@ -127,14 +128,15 @@ class Emptiness:
         if not self._has_no_orphan():
             snapshot = Snapshot.take(self._strangers(), self._kin)
             for cookie, life in self._unasked.items():
-                if snapshot.members(life.pid, cookie):
-                    log.warning("what was left is killed", program=life.name)
+                if snapshot.members(life.pid, cookie) or not snapshot.is_clear():
                     self._cleaning[cookie] = (life.name, self._killer.kill(life.pid, cookie=cookie))
                     self._cleaning[cookie][1].add_done_callback(partial(self._cleaned, cookie))
         self._unasked.clear()
 
-    def _cleaned(self, cookie: str, _: asyncio.Future[list[Member]]) -> None:
-        del self._cleaning[cookie]
+    def _cleaned(self, cookie: str, killed: asyncio.Future[list[Member]]) -> None:
+        name, _ = self._cleaning.pop(cookie)
+        if not killed.cancelled() and killed.result():
+            _warn(name, _named(killed.result()))
 
     async def cleaned_up(self, names: Collection[str]) -> None:
         """Wait until nothing is left of earlier lives of these programs, as far as that can be."""
@@ -194,6 +196,7 @@ class Emptiness:
                 self._gone(leaving, ())
             return
         snapshot = Snapshot.take(self._strangers(), self._kin)
+        empty = []
         for leaving in asked:
             members = snapshot.members(
                 leaving.life.pid, leaving.life.cookie, leaving.life.cgroup, also=leaving.seen
@@ -201,7 +204,19 @@ class Emptiness:
             for member in members:
                 self._meet(leaving, member)
             if not members:
+                empty.append(leaving)
+        if empty and self._is_clear(snapshot):
+            for leaving in empty:
                 self._gone(leaving, ())
+
+    def _is_clear(self, snapshot: Snapshot) -> bool:
+        """Whether who was not found is gone; it is looked again if not, less and less often."""
+        if snapshot.is_clear():
+            self._unclear_looks = 0
+            return True
+        self._loop.call_later(min(UNCLEAR_S * 2**self._unclear_looks, RETRY_S), self.look_again)
+        self._unclear_looks = min(self._unclear_looks + 1, UNCLEAR_LOOKS)
+        return False
 
     def _has_no_orphan(self) -> bool:
         if self.has_adopted:
@@ -219,7 +234,7 @@ class Emptiness:
             left = [member for member in killing.result() if member.pid != leaving.life.pid]
             names = _named(left)
             if names:
-                log.warning("what was left was killed", program=leaving.life.name, left=names)
+                _warn(leaving.life.name, names)
             self._loop.call_soon(self._gone, leaving, names)
         return True
 
@@ -282,6 +297,10 @@ def _named(members: list[Member]) -> tuple[str, ...]:
     """
     names = tuple(f"{ascii(member.name)[1:-1]} (pid {member.pid})" for member in members[:NAMED])
     return (*names, f"{len(members) - NAMED} more") if len(members) > NAMED else names
+
+
+def _warn(name: str, killed: tuple[str, ...]) -> None:
+    log.warning("what was left was killed", program=name, left=killed)
 
 
 def signal_group(group: int, number: int) -> bool:

@@ -162,12 +162,13 @@ async def test_its_death_hangs_up_and_a_stop_leaves_nobody(tmp_path: Path) -> No
     """The foreground gets SIGHUP from the kernel; who ignores that is found by a stop as ever."""
     script = (
         "(trap '' TERM; trap 'echo hung up; exit' HUP; echo a >ready; while :; do sleep 0.01; done) & "
-        "(trap '' HUP TERM; exec setsid sleep 1000) & "
+        "(trap '' HUP TERM; echo b >deaf; exec setsid sleep 1000) & "
         "while [ ! -e ready ]; do sleep 0.01; done; exec sleep 1000"
     )
     async with World(tmp_path) as world:
         terminal(world, script, directory=str(tmp_path), stop_timeout_s=1.0)
         await until((tmp_path / "ready").exists)
+        await until((tmp_path / "deaf").exists)
         world.runtime.submit(Stop("web", TEST))
         await world.until_state(State.STOPPED)
         await world.until_moved()

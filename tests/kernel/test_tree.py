@@ -10,15 +10,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from procd.process import Reaper, Snapshot, TreeKiller, kill_tree
+from procd.process import Reaper, Snapshot, TreeKiller, kill_tree, tree
 from procd.process.tree import cookie_of, start_time
-from tests.kernel.children import BOUND_S, Recorder, in_loop, program, start, until
+from tests.kernel.children import BOUND_S, Recorder, in_loop, our_children, program, start, until
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from procd.process import Process
 
 #: Cookies that no process of an earlier run can carry.
 OURS, THEIRS = f"ours-{os.getpid()}", f"theirs-{os.getpid()}"
+
+#: So many that execute themselves for ever leave something of two processors.
+ORPHANS = 40
 
 
 @pytest.fixture(autouse=True)
@@ -74,15 +79,56 @@ async def test_a_daemon_is_found_by_its_cookie_after_its_program_is_gone() -> No
 
 
 @in_loop
-async def test_an_orphan_without_a_cookie_is_found_among_our_unclaimed_children() -> None:
-    """The subreaper's part: nobody knows whose it is, but it is there."""
+async def test_an_orphan_without_a_cookie_is_not_found() -> None:
+    """It has left everything by which it could be: nobody knows whose it is, and nobody waits for it."""
     process, recorder = await start_printing(program("daemonize.py", "clean", "leave"))
     daemon = int(recorder.out)
     await recorder.until_told("exited")
+    await until(Snapshot.take().is_clear)
+    assert await kill_tree(process.pid, cookie=OURS) == []
+    os.kill(daemon, signal.SIGKILL)
+    await recorder.until_ended()
+
+
+@in_loop
+async def test_who_is_in_the_middle_of_an_exec_is_ended_too(tmp_path: Path) -> None:
+    """Orphans that execute themselves for ever: in a look of a hundred one or two have no environment."""
+    again = tmp_path / "again"
+    again.write_text('#!/bin/sh\nexec "$0"\n')
+    again.chmod(0o755)
+    cookies = [f"{OURS}-{number}" for number in range(ORPHANS)]
+    programs = [
+        await start_printing(f"setsid {again} </dev/null >/dev/null 2>&1 & echo x", cookie)
+        for cookie in cookies
+    ]
+    for _, recorder in programs:
+        await recorder.until_ended()
+    killer = TreeKiller(asyncio.get_running_loop())
+    kills = [
+        killer.kill(process.pid, cookie=cookie) for (process, _), cookie in zip(programs, cookies, strict=True)
+    ]
+    async with asyncio.timeout(BOUND_S):
+        assert [len(killed) for killed in await asyncio.gather(*kills)] == [1] * ORPHANS
+
+
+@in_loop
+async def test_a_look_in_which_an_exec_is_not_through_is_not_clear(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only of an orphan: who has a parent that lives is found by that.  And of one that has come since, too."""
+    process, recorder = await start_printing(program("daemonize.py", "keep", "leave"))
+    daemon = int(recorder.out)
+    await recorder.until_told("exited")
+    assert Snapshot.take().is_clear()
+    others = [member for member in Snapshot.take().processes.values() if member.pid != daemon]
+    assert not Snapshot(others).is_clear()
+    read, hidden = tree._read, {f"/proc/{daemon}/environ", f"/proc/{daemon}/cmdline"}
+    monkeypatch.setattr(tree, "_read", lambda path: b"" if path in hidden else read(path))
     snapshot = Snapshot.take()
     assert snapshot.members(process.pid, OURS) == []
-    assert [member.pid for member in snapshot.unclaimed(os.getpid())] == [daemon]
+    assert not snapshot.is_clear()
+    assert Snapshot.take(kin=[daemon]).is_clear()
     os.kill(daemon, signal.SIGKILL)
+    await until(lambda: daemon not in our_children())
+    assert Snapshot.take().is_clear()
     await recorder.until_ended()
 
 
