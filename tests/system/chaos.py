@@ -185,6 +185,7 @@ class Chaos:
             self._note_events()
             before = self._at_a_quiet_moment()
         self._disturb(time.monotonic() + seconds * 3 / 4)
+        self._kill_enough(seconds)
         self.mistakes += end_all(self._clients)
         self._start_what_was_stopped()
         self._until_steady()
@@ -264,6 +265,14 @@ class Chaos:
                 (act,) = self.random.choices([each for _, each in acts], [weight for weight, _ in acts])
                 act()
                 self.did[act.__name__] += 1
+
+    def _kill_enough(self, seconds: float) -> None:
+        """Chance may have left them in peace, or to the watchdog, most of the time."""
+        while self._deaths and not any(client.mistakes for client in self._clients):
+            if self.did["supervisor killed"] > seconds / 4 and self.did["logger killed"] > seconds / 6:
+                return
+            self._kill_both()
+            self._pass(self.random.random())
 
     def _pass(self, seconds: float, until_s: float = float("inf")) -> bool:
         """Let time pass; whether there is any left.  The moments themselves are what is random here."""
