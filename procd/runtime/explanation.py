@@ -14,7 +14,7 @@ from procd.runtime.record import exit_to_wire, health_to_wire, next_to_wire, rea
 if TYPE_CHECKING:
     from procd.core import Cause, Transition
     from procd.core.why import Explanation
-    from procd.runtime.journal import Record
+    from procd.runtime.journal import Journal, Record
     from procd.runtime.runtime import Runtime
 
 
@@ -52,7 +52,9 @@ def _to_wire(runtime: Runtime, explained: Explanation, now: float) -> dict[str, 
         "log_trouble": runtime.around.logs.trouble_of(explained.name),
         "stops_after": list(explained.holders) if stopping else [],
         "next": next_to_wire(runtime, program, now),
-        "history": _history(runtime, explained, now),
+        "history": with_earlier(
+            runtime.journal, explained.name, [_step(each, now) for each in explained.history]
+        ),
     }
 
 
@@ -60,16 +62,17 @@ def _cause(cause: Cause) -> dict[str, Any]:
     return {"text": cause.text, "by": actor_to_wire(cause.actor)}
 
 
-def _history(runtime: Runtime, explained: Explanation, now: float) -> list[dict[str, Any]]:
-    """Give the last transitions, also those under an earlier daemon, which only the journal remembers."""
-    own = [_step(transition, now) for transition in explained.history]
+def with_earlier(journal: Journal, program: str, own: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Put transitions under earlier daemons, which only the journal remembers, before a program's `own`."""
     left = REMEMBERED - len(own)
     if not left:
         return own
+    inherited, since = journal.transitions(program)
+    # A program that this daemon took over has brought the last of them with it.  They are counted, because
+    # the clock that an event has may have been set since.
+    brought = max(0, len(own) - since)
+    earlier = inherited[: max(0, len(inherited) - brought)]
     now_s = time.time()
-    # A program that this daemon took over may have brought the last of them with it.
-    began_s = now_s - own[0]["ago_s"] if own else now_s
-    earlier = [record for record in runtime.journal.inherited(explained.name) if record.time < began_s]
     return [_remembered(record, now_s) for record in earlier[-left:]] + own
 
 

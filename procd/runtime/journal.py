@@ -100,13 +100,13 @@ class Journal:
         self._inherited = self._records[-1].seq if self._records else 0
         self._last = last
 
-    def inherited(self, program: str) -> list[Record]:
-        """List the transitions of a program under earlier daemons, the oldest first."""
-        return [
-            record
-            for record in self._records
-            if record.seq <= self._inherited and record.type == TRANSITION and record.program == program
+    def transitions(self, program: str) -> tuple[list[Record], int]:
+        """List the transitions of a program under earlier daemons, the oldest first; and count those since."""
+        all_of_it = [
+            record for record in self._records if record.type == TRANSITION and record.program == program
         ]
+        inherited = [record for record in all_of_it if record.seq <= self._inherited]
+        return inherited, len(all_of_it) - len(inherited)
 
     def since(self, seq: int, at_most: int) -> list[Record]:
         """List the events after number `seq` that are remembered, the oldest first."""

@@ -325,6 +325,20 @@ def test_the_last_words_of_a_program_that_has_just_ended_are_shown(start_daemon:
         assert daemon.does("logs", "web", "-n", "1").endswith("last\n")
 
 
+def test_who_waited_for_an_end_reads_all_of_it_in_the_file(start_daemon: Callable[..., Daemon]) -> None:
+    """With any tool, as people do."""
+    daemon = start_daemon(
+        "[programs.web]\ncommand = 'echo first; echo last >&2; echo last'\nshell = true\n"
+        "stderr = 'log'\nrestart = 'never'\nautostart = false\n"
+    )
+    with daemon.client() as client:
+        for count in range(1, 101):
+            client.call("start", programs=["web"], wait=False)
+            client.call("wait", program="web", **{"for": "exited"})
+            assert daemon.output("web") == b"first\nlast\n" * count
+            assert daemon.output("web", "stderr") == b"last\n" * count
+
+
 def test_a_follower_goes_on_in_a_log_that_a_reload_moves(start_daemon: Callable[..., Daemon]) -> None:
     """A new file continues the old one."""
     program = "[programs.web]\ncommand = ['cat']\nstdin = 'pipe'\n"

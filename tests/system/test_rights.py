@@ -362,7 +362,7 @@ def test_a_program_of_an_ordinary_user_runs_as_that_user(daemon: Daemon) -> None
         error, _ = ann.ask("run", spec=spec)
         assert error is None
         ann.ask("wait", program="job-id", **{"for": "exited"})
-        words = until(lambda: daemon.output("job-id").decode().split(), "its output")
+        words = daemon.output("job-id").decode().split()
         assert words[:2] == [str(ANN), "65534"]
         assert {int(word) for word in words[2:]} == {65534, APP, 60109}
         for keys in ({"user": "root"}, {"user": ANN, "group": OPS}, {"user": DORA}):

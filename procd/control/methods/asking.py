@@ -7,6 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from procd import __version__
+from procd.control.methods.streaming import SYNC_S
 from procd.control.veil import Veil
 from procd.core import State
 from procd.errors import BadRequest, TimedOut
@@ -77,6 +78,7 @@ WAITABLE = {
     "stopped": frozenset({State.STOPPED}),
     "exited": frozenset({State.EXITED, State.FATAL}),
 }
+_ENDS = ("stopped", "exited")
 
 
 async def wait(call: Call, sent: dict[str, Any]) -> Answer:
@@ -96,7 +98,12 @@ async def wait(call: Call, sent: dict[str, Any]) -> Answer:
             "`procctl status` shows why",
             {"record": _record(call, program)},
         )
-    return _record(call, program)
+    answer = _record(call, program)
+    if wanted in _ENDS:
+        # Who waited for its end reads what it wrote last.
+        keys = [StreamKey(program.name, stream) for stream in STREAMS]
+        await runtime.around.logs.sync(keys, SYNC_S if timeout_s is None else min(SYNC_S, timeout_s))
+    return answer
 
 
 def metrics(call: Call, sent: dict[str, Any]) -> Answer:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from procd.runtime.journal import Journal
 
 
-#: Seconds that `logs` waits for what a program wrote last to come into its log.  The logger needs milliseconds,
-#: unless the disk of the log is stuck.
+#: Seconds that `logs`, and `wait` for an end, wait for what a program wrote last to come into its log.  The
+#: logger needs milliseconds, unless the disk of the log is stuck.
 SYNC_S = 1.0
 #: Devices and descriptors, which may be a log and cannot be read back.
 _WRITE_ONLY = ("/dev/", "/proc/")

@@ -59,8 +59,9 @@ def test_it_goes_on_after_the_events_of_an_earlier_daemon() -> None:
     assert numbers(journal, 500) == [1005]
     assert journal.forgotten(0) == 2
     assert journal.forgotten(2) == journal.forgotten(4) == journal.forgotten(700) == 0
-    assert [record.seq for record in journal.inherited("web")] == [3]
-    assert journal.inherited("db") == []
+    inherited, since = journal.transitions("web")
+    assert ([record.seq for record in inherited], since) == ([3], 1)
+    assert journal.transitions("db") == ([], 0)
 
 
 def test_an_empty_journal_may_go_on_with_any_number() -> None:
@@ -70,7 +71,7 @@ def test_an_empty_journal_may_go_on_with_any_number() -> None:
     assert journal.forgotten(4) == 6
     journal.note("says", None)
     assert numbers(journal, 0) == [11]
-    assert journal.inherited("web") == []
+    assert journal.transitions("web") == ([], 0)
 
 
 def test_what_has_happened_keeps_its_number() -> None:
