@@ -32,6 +32,9 @@ _CUT = 3
 _TAKEN = 4
 #: Of the dropped bytes, those of which a mark in the log tells.
 _MARKED = 5
+#: The pipe whose beginning was told last, and the offset that was told.
+_BEGUN_PIPE = 6
+_BEGUN = 7
 
 # Words of the board itself
 #: The slot that is in the middle of a turn (0: none), the size of its file before it, and who wrote the bytes.
@@ -112,6 +115,21 @@ class Board:
         """A mark in the log tells of all that was dropped so far."""
         at = slot * _WORDS
         self._words[at + _MARKED] = self._words[at + _DROPPED]
+
+    def begin_pipe(self, slot: int, pipe: int) -> int:
+        """Note that a pipe begins here, at the end; returns the offset, of a pipe that had begun that of then.
+
+        `pipe` is its inode, which no other pipe has: numbers begin anew with a supervisor.
+        """
+        at = slot * _WORDS
+        end = self._words[at + _END]
+        if self._words[at + _BEGUN_PIPE] == pipe:
+            return min(self._words[at + _BEGUN], end)
+        # Killed in between, this is told anew: of no pipe stands there what was told of another.
+        self._words[at + _BEGUN_PIPE] = 0
+        self._words[at + _BEGUN] = end
+        self._words[at + _BEGUN_PIPE] = pipe
+        return end
 
     # A turn in which bytes pass through the memory of the logger can be killed anywhere in between: then it is
     # undone, and done again with what is in the stash.

@@ -317,6 +317,9 @@ class Life(ProcessProtocol):
 
     def log_begun(self, stream: str, offset: int) -> None:
         """Its output begins at this offset of the log of a stream."""
+        if stream in self.log_starts:
+            # Another pipe of the same life: a terminal that was taken over.
+            return
         self.log_starts[stream] = offset
         self.keeping.life(self)
         for callback in tuple(self.on_log_begun):

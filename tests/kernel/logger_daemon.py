@@ -51,9 +51,11 @@ class FakeDaemon:
         self._program = program or ("-m", "procd.output.logger")
         self.board = Board.make()
         self.stash = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        #: What every new logger is told: slot → spec, and pipe → (slot, read end, pid).
+        #: What every new logger is told: slot → spec, and pipe → (slot, read end, pid); and of which pipes we
+        #: want to be told where they begin.
         self.specs: dict[int, dict[str, Any]] = {}
         self.pipes: dict[int, tuple[int, int, int]] = {}
+        self.telling: set[int] = set()
         self.watched: set[int] = set()
         self.heard: list[list[Any]] = []
         #: All reasons of trouble.
@@ -79,7 +81,7 @@ class FakeDaemon:
             if slot in self.watched:
                 self.say([messages.WATCH, slot, True])
         for pipe, (slot, read_end, pid) in self.pipes.items():
-            self.say([messages.ATTACH, slot, pipe, pid, False], read_end)
+            self.say([messages.ATTACH, slot, pipe, pid, pipe in self.telling], read_end)
 
     def say(self, message: list[Any], *fds: int) -> None:
         """Tell the logger."""
@@ -99,6 +101,8 @@ class FakeDaemon:
         os.set_blocking(read_end, False)
         number, self._next_pipe = self._next_pipe, self._next_pipe + 1
         self.pipes[number] = (slot, read_end, pid)
+        if tell:
+            self.telling.add(number)
         self.say([messages.ATTACH, slot, number, pid, tell], read_end)
         return write_end
 

@@ -69,3 +69,22 @@ def test_every_byte_is_in_the_log_once_however_often_the_logger_is_killed(
         assert daemon.board.start(seed) == len(log) - paths[seed].stat().st_size
         assert daemon.board.dropped(seed) == 0
     daemon.close()
+
+
+@pytest.mark.parametrize("form", ["raw", "json"])
+def test_a_program_begins_in_the_log_where_it_did_whoever_tells(tmp_path: Path, form: str) -> None:
+    """The answer may die with the logger, or with who asked, and something is written before the next."""
+    path = tmp_path / "log"
+    daemon = FakeDaemon()
+    daemon.open(1, spec(path, format=form))
+    for _ in range(3):
+        write_end = daemon.attach(1, tell=True)
+        begun = daemon.hears(messages.BEGUN, 1)
+        assert begun[3] == path.stat().st_size
+        os.write(write_end, b"ready\n")
+        daemon.sync(1)
+        daemon.kill()
+        assert daemon.hears(messages.BEGUN, 1) == begun
+        os.close(write_end)
+        daemon.hears(messages.ENDED, 1, begun[2])
+    daemon.close()

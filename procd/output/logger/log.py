@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING
 
@@ -123,7 +124,7 @@ class Log:
     def _begin(self, pipe: Pipe) -> None:
         if pipe.tells:
             pipe.tells = False
-            offset = self._world.board.end(self.slot)
+            offset = self._world.board.begin_pipe(self.slot, os.fstat(pipe.fd).st_ino)
             self._world.say([messages.BEGUN, self.slot, pipe.number, offset])
         if pipe.pace == PAUSED:
             self.pace.begin(pipe)
