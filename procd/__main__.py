@@ -35,12 +35,13 @@ def main() -> None:
 
 
 def _supervise(words: list[str]) -> int:
-    """Supervise, without two packages that are loaded wherever they are there, and used by nobody here.
+    """Supervise, without packages that are loaded wherever they are there, and used by nobody here.
 
-    asyncio would load OpenSSL, and structlog rich, for tracebacks that are never written so: up to a quarter of
-    the time of a start, and some of the memory.
+    asyncio would load OpenSSL, and structlog rich, for tracebacks that are never written so, and greenlet;
+    msgspec would load the types of later Pythons: up to a quarter of the time of a start, and some of the memory.
     """
-    spared = [name for name in ("ssl", "rich") if name not in sys.modules]
+    unused = ("ssl", "rich", "greenlet", "typing_extensions")
+    spared = [name for name in unused if name not in sys.modules]
     # None keeps a module from being imported (sys.modules).
     sys.modules.update(dict.fromkeys(spared))  # type: ignore[arg-type]
     from procd.supervise import main as supervise  # noqa: PLC0415 - only here

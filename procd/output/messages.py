@@ -11,9 +11,12 @@ from __future__ import annotations
 import array
 import os
 import socket
-from typing import Any
 
 import msgpack
+
+TYPE_CHECKING = False  # not from typing, which would be a tenth of the logger's memory
+if TYPE_CHECKING:
+    from typing import Any
 
 #: Bytes of one message: far more than any has, and less than the smallest send buffer takes
 #: (net.core.wmem_default).

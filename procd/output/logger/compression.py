@@ -12,13 +12,15 @@ import os
 import resource
 import signal
 import stat
-from typing import TYPE_CHECKING, NoReturn
 
 from procd.output.logger.file import FILE_MODE, SINCE, START
 from procd.output.logger.loop import READABLE
 from procd.output.logger.rotation import COMPRESSED, UNFINISHED, forms, old_path
 
+TYPE_CHECKING = False  # as in `procd.output.messages`
 if TYPE_CHECKING:
+    from typing import NoReturn
+
     from procd.output.logger.loop import Loop
 
 _PR_SET_PDEATHSIG = 1

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any
 
 from procd.output import messages
 from procd.output.board import Board
@@ -19,9 +18,11 @@ from procd.output.logger.stash import Stash
 from procd.output.logger.turns import Turns
 from procd.output.logger.world import World
 
+TYPE_CHECKING = False  # as in `procd.output.messages`
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
+    from typing import Any
 
 #: Messages that are taken before the pipes get their turn.
 MESSAGES_A_ROUND = 64

@@ -7,10 +7,9 @@ the middle of a line can be seen from its last byte, in all formats.
 
 from __future__ import annotations
 
-import json
 import time
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # as in `procd.output.messages`
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -21,9 +20,14 @@ _PLAIN = bytes(byte for byte in range(0x20, 0x7F) if byte not in b'"\\') + b"\n"
 #: What stands for itself in one, beside these: what is not ASCII, and DEL.
 _HIGH = bytes(range(0x7F, 0x100))
 #: What has to be escaped, in this order: the backslash first.
-_ESCAPES = tuple(
-    (bytes([byte]), json.dumps(chr(byte))[1:-1].encode())
-    for byte in (0x5C, 0x22, *(byte for byte in range(0x20) if byte != 0x0A))
+_ESCAPES = (
+    (b"\\", rb"\\"),
+    (b'"', rb"\""),
+    (b"\b", rb"\b"),
+    (b"\f", rb"\f"),
+    (b"\r", rb"\r"),
+    (b"\t", rb"\t"),
+    *((bytes([byte]), b"\\u%04x" % byte) for byte in range(0x20) if byte not in b"\b\f\n\r\t"),
 )
 
 
@@ -91,8 +95,9 @@ class Format:
             self.line_end = b'"}\n'
             self._escape = escape
             self._before = b'{"time":"'
-            who = {"program": spec.program, "instance": spec.instance, "stream": spec.stream}
-            self._after = f'",{json.dumps(who, separators=(",", ":"))[1:-1]},"pid":'.encode()
+            who = (("program", spec.program), ("instance", spec.instance), ("stream", spec.stream))
+            said = b",".join(b'"%b":"%b"' % (key.encode(), escape(value.encode())) for key, value in who)
+            self._after = b'",%b,"pid":' % said
 
     def _head(self, now_s: float, pid: int) -> bytes:
         """What begins a line."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING
 
 from procd.output import messages
 from procd.output.logger.file import LockedError
@@ -15,6 +14,7 @@ from procd.output.logger.rotation import RollError
 from procd.output.logger.sink import FullError, Sink, is_sink
 from procd.output.logger.turns import ANY_SIZE
 
+TYPE_CHECKING = False  # as in `procd.output.messages`
 if TYPE_CHECKING:
     from procd.output.logger.loop import Timer
     from procd.output.logger.pipe import Pipe

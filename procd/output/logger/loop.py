@@ -9,8 +9,8 @@ from __future__ import annotations
 import heapq
 import select
 import time
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # as in `procd.output.messages`
 if TYPE_CHECKING:
     from collections.abc import Callable
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import fcntl
 import time
-from typing import TYPE_CHECKING
 
 from procd.output.logger.loop import READABLE
 from procd.output.logger.pipe import enlarge
 
+TYPE_CHECKING = False  # as in `procd.output.messages`
 if TYPE_CHECKING:
     from procd.output.logger.loop import Loop
     from procd.output.logger.pipe import Pipe

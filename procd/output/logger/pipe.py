@@ -6,8 +6,8 @@ import array
 import fcntl
 import os
 import termios
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # as in `procd.output.messages`
 if TYPE_CHECKING:
     from procd.output.logger.log import Log
 

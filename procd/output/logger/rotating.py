@@ -8,7 +8,6 @@ of several pipes, or of what is done in trouble.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 from procd.output import messages
 from procd.output.logger import rotation
@@ -16,6 +15,7 @@ from procd.output.logger.compression import remove
 from procd.output.logger.file import NO_SPLICE, File
 from procd.output.logger.formats import Format, whole
 
+TYPE_CHECKING = False  # as in `procd.output.messages`
 if TYPE_CHECKING:
     from procd.output.logger.pipe import Pipe
     from procd.output.logger.spec import Spec
@@ -102,7 +102,7 @@ class RotatingFile:
         turns = self._world.turns
         if turns.slot_left != self._slot or turns.left is None:
             return
-        size, pid, data = turns.left
+        size, pid, data = turns.left.size, turns.left.pid, turns.left.data
         if self._file.size > size:
             self._file.cut(size)
             self._continued = not self._format.is_raw and not self._file.at_line_start

@@ -13,14 +13,16 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from typing import TYPE_CHECKING, NoReturn
 
 from procd.keeper.line import ROOM, Line
 from procd.keeper.messages import CHANNEL_FD, CHANNEL_VARIABLE
 from procd.output.logger.conversation import Conversation
 from procd.output.logger.loop import READABLE, WRITABLE, Loop
 
+TYPE_CHECKING = False  # as in `procd.output.messages`
 if TYPE_CHECKING:
+    from typing import NoReturn
+
     from procd.keeper.line import Record
 
 #: The record with our end of the channel to the supervisor.

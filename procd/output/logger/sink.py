@@ -14,12 +14,12 @@ import select
 import socket
 import stat
 import time
-from typing import TYPE_CHECKING
 
 from procd.output.logger.file import NO_SPLICE
 from procd.output.logger.formats import Format, whole
 from procd.output.logger.pipe import unread_bytes
 
+TYPE_CHECKING = False  # as in `procd.output.messages`
 if TYPE_CHECKING:
     from procd.output.logger.pipe import Pipe
     from procd.output.logger.spec import Spec
@@ -111,7 +111,7 @@ class Sink:
         self._advance(0)
         turns = world.turns
         if turns.slot_left == slot and turns.left is not None:
-            _, pid, data = turns.left
+            pid, data = turns.left.pid, turns.left.data
             self._rest = self._text(data, pid)
             turns.redone()
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from sys import intern
-from typing import Any
+
+TYPE_CHECKING = False  # as in `procd.output.messages`
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class Spec:

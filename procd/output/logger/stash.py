@@ -11,10 +11,10 @@ import ctypes
 import errno
 import fcntl
 import os
-from typing import TYPE_CHECKING
 
 from procd.output.logger.pipe import enlarge, unread_bytes
 
+TYPE_CHECKING = False  # as in `procd.output.messages`
 if TYPE_CHECKING:
     from procd.output.logger.file import File
 

@@ -15,8 +15,7 @@ a stash that only has to be emptied.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
-
+TYPE_CHECKING = False  # as in `procd.output.messages`
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -29,12 +28,15 @@ if TYPE_CHECKING:
 ANY_SIZE = 1 << 62
 
 
-class Left(NamedTuple):
+class Left:
     """What a killed logger has left of a turn: the size of the file before it, and bytes that `pid` wrote."""
 
-    size: int
-    pid: int
-    data: bytes
+    __slots__ = ("data", "pid", "size")
+
+    def __init__(self, size: int, pid: int, data: bytes) -> None:
+        self.size = size
+        self.pid = pid
+        self.data = data
 
 
 class Turns:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # as in `procd.output.messages`
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from procd.output.board import Board
     from procd.output.logger.compression import Compression
