@@ -37,8 +37,8 @@ def main() -> None:
 def _supervise(words: list[str]) -> int:
     """Supervise, without packages that are loaded wherever they are there, and used by nobody here.
 
-    asyncio would load OpenSSL, and structlog rich, for tracebacks that are never written so, and greenlet;
-    msgspec would load the types of later Pythons: up to a quarter of the time of a start, and some of the memory.
+    asyncio would load OpenSSL; structlog rich, for tracebacks that are never written so, and greenlet; msgspec
+    the types of later Pythons: up to a quarter of the time of a start, and some of the memory.
     """
     unused = ("ssl", "rich", "greenlet", "typing_extensions")
     spared = [name for name in unused if name not in sys.modules]
