@@ -40,13 +40,14 @@ class Sigchld:
         self._loop = loop
         self._callback = callback
         self._fd = -1
-        self._was_blocked = True
         # The handler stays under a block, for the moments in which a spawn has to lift it.
         loop.add_signal_handler(signal.SIGCHLD, callback, 0)
         # A full socket wakes the loop as well as one with room: no need for a traceback on stderr.
         signal.set_wakeup_fd(signal.set_wakeup_fd(-1), warn_on_full_buffer=False)
+        # A block may be inherited over an exec(2), from somebody who reads signals from a descriptor, too.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK if blocked else signal.SIG_UNBLOCK, {signal.SIGCHLD})
+        self._was_blocked = signal.SIGCHLD in before
         if blocked:
-            self._was_blocked = signal.SIGCHLD in signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
             self._fd = syscalls.signal_descriptor(signal.SIGCHLD)
             loop.add_reader(self._fd, self._arrived)
 
@@ -62,6 +63,5 @@ class Sigchld:
         if self._fd >= 0:
             self._loop.remove_reader(self._fd)
             os.close(self._fd)
-        if not self._was_blocked:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+        signal.pthread_sigmask(signal.SIG_BLOCK if self._was_blocked else signal.SIG_UNBLOCK, {signal.SIGCHLD})
         self._loop.remove_signal_handler(signal.SIGCHLD)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import pickle
@@ -101,18 +102,20 @@ async def test_the_one_that_the_signal_was_about_comes_first(monkeypatch: pytest
     ends: dict[int, Exit] = {}
     processes = [start(["sleep", "60"], Ends(ends), child_fds=QUIET) for _ in range(4)]
     await asyncio.sleep(0.1)
-    looks: list[tuple[int, int]] = []
+    found: list[tuple[int, int]] = []
     look = os.waitid
 
     def waitid(kind: int, pid: int, options: int) -> os.waitid_result | None:
-        looks.append((kind, pid))
-        return look(kind, pid, options)
+        dead = look(kind, pid, options)
+        if dead is not None:
+            found.append((kind, dead.si_pid))
+        return dead
 
     monkeypatch.setattr(os, "waitid", waitid)
     last = processes[-1]
     last.signal_process("KILL")
     await until(lambda: len(ends) == 1)
-    assert (looks[0], *ends) == ((os.P_PID, last.pid), last.pid)
+    assert (found[0], *ends) == ((os.P_PID, last.pid), last.pid)
     # Two at once are one signal; and one that is stopped is not dead.
     processes[0].signal_process("STOP")
     for process in processes[1:3]:
@@ -122,6 +125,24 @@ async def test_the_one_that_the_signal_was_about_comes_first(monkeypatch: pytest
     processes[0].signal_process("KILL")
     await until(lambda: len(ends) == 4)
     reaper.close()
+
+
+@in_loop
+async def test_a_block_of_the_signal_that_was_inherited_hides_no_end() -> None:
+    """As somebody who reads signals from a descriptor leaves to whom it executes; it is there again later."""
+    loop = asyncio.get_running_loop()
+    Reaper.of(loop).close()
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+    try:
+        for exclusive in (True, False):
+            with contextlib.closing(Reaper(loop, exclusive=exclusive)):
+                ends: dict[int, Exit] = {}
+                child = start(["sleep", "0.1"], Ends(ends), child_fds=QUIET)
+                await until(lambda ends=ends: ends)
+                assert ends[child.pid].code == 0
+            assert signal.SIGCHLD in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 @in_loop
