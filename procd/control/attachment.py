@@ -43,7 +43,7 @@ class Attachment:
         #: Until what the life wrote is in its logs.
         self._synced: asyncio.Task[bool] | None = None
         self._over: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-        life.on_over.add(self._on_over)
+        life.on_over += (self._on_over,)
 
     def look(self, size: Size) -> None:
         """Say how large the viewer's screen is.
@@ -135,7 +135,7 @@ class Attachment:
     def close(self) -> None:
         """Look no more; harmless if that was done."""
         self._closed = True
-        self._life.on_over.discard(self._on_over)
+        self._life.on_over = tuple(each for each in self._life.on_over if each != self._on_over)
         if self._synced is not None:
             self._synced.cancel()
         if self._life.console is not None:

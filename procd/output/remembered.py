@@ -85,7 +85,8 @@ class Remembered:
 
 
 def _state(slot: Slot) -> tuple[object, ...]:
-    return slot.spec, slot.forgotten, slot.gave_up, [(pipe.number, pipe.detached) for pipe in slot.pipes]
+    pipes = (pipe.number << 1 | pipe.detached for pipe in slot.pipes)
+    return slot.spec, slot.forgotten, slot.gave_up, *pipes
 
 
 class Found(NamedTuple):

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _ENCODER = msgspec.msgpack.Encoder()
+_NONE: frozenset[str] = frozenset()
 
 #: What is put once for a life, and dropped when there is no more use for it.
 IN, READY, PIDFD, CHECK = "in", "ready", "pidfd", "check"
@@ -106,7 +107,9 @@ class Keeping:
         #: The specs of the file, which are recorded as a whole by whoever owns them.
         self.file: Mapping[str, ProgramSpec] = {}
         self._changed: set[str] = set()
-        self._kept: dict[str, set[str]] = {}
+        #: The kinds of records of each program: many have the same, so there is one of each such set.
+        self._kept: dict[str, frozenset[str]] = {}
+        self._sets: dict[frozenset[str], frozenset[str]] = {}
         self._over: set[tuple[str, str]] = set()
         #: Which specs were put of a program whose specs are not the file's.
         self._specs: dict[str, tuple[ProgramSpec, ProgramSpec | None]] = {}
@@ -309,19 +312,24 @@ class Keeping:
     def _put(self, kind: str, name: str, value: bytes, fds: tuple[int, ...] = ()) -> bool:
         if self._memory is None:
             return True
-        self._kept.setdefault(name, set()).add(kind)
+        self.inherited(kind, name)
         self._over.discard((kind, name))
         return self._memory.put(f"{kind}:{name}", value, fds)
 
     def _drop(self, kind: str, name: str) -> None:
         kept = self._kept.get(name)
         if kept is not None and kind in kept and self._memory is not None:
-            kept.remove(kind)
+            self._keep(name, kept - {kind})
             self._memory.drop(f"{kind}:{name}")
 
     def inherited(self, kind: str, name: str) -> None:
         """Take note of a record that an earlier supervisor has put."""
-        self._kept.setdefault(name, set()).add(kind)
+        kept = self._kept.get(name, _NONE)
+        if kind not in kept:
+            self._keep(name, kept | {kind})
+
+    def _keep(self, name: str, kinds: frozenset[str]) -> None:
+        self._kept[name] = self._sets.setdefault(kinds, kinds)
 
 
 def packed(record: object) -> bytes:

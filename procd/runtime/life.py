@@ -202,11 +202,11 @@ class Life(ProcessProtocol):
         #: Its end was told.
         self.over = False
         #: Who is told of it.
-        self.on_over: set[Callable[[Exit], None]] = set()
+        self.on_over: tuple[Callable[[Exit], None], ...] = ()
         #: Where the output of this life begins in the log of each stream, as soon as that is known, if somebody
         #: wants to know; and who is told.
         self.log_starts: dict[str, int] = {}
-        self.on_log_begun: set[Callable[[], None]] = set()
+        self.on_log_begun: tuple[Callable[[], None], ...] = ()
         #: The read end of the pipe on which it says that it is ready; -1 without one, or when it was taken.
         self.ready_fd = -1
         #: The same, where a check has it; -1 when it has told.
@@ -322,7 +322,7 @@ class Life(ProcessProtocol):
             return
         self.log_starts[stream] = offset
         self.keeping.life(self)
-        for callback in tuple(self.on_log_begun):
+        for callback in self.on_log_begun:
             callback()
 
     @property
@@ -344,7 +344,7 @@ class Life(ProcessProtocol):
 
     def tell_end(self, ended: Exit) -> None:
         """Tell everybody who wants to know that it is over."""
-        callbacks, self.on_over = self.on_over, set()
+        callbacks, self.on_over = self.on_over, ()
         for callback in callbacks:
             callback(ended)
 

@@ -83,10 +83,10 @@ class Written:
                 grown()
 
         unwatch[0] = self._logs.watch(self._key, Watcher(grown, over))
-        self._life.on_log_begun.add(grown)
+        self._life.on_log_begun += (grown,)
 
         def end() -> None:
-            self._life.on_log_begun.discard(grown)
+            self._life.on_log_begun = tuple(each for each in self._life.on_log_begun if each is not grown)
             unwatch[0]()
             self._close()
 
