@@ -22,8 +22,6 @@ import time
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING
 
-from cronsim import CronSim
-
 from procd.config import cron
 
 if TYPE_CHECKING:
@@ -52,6 +50,8 @@ class Schedule:
 
     def next_after(self, wall_s: float) -> float:
         """The first time after `wall_s`, both in seconds since the epoch; infinity if there is none."""
+        from cronsim import CronSim  # noqa: PLC0415 - most have no schedule
+
         # Its time zone is ours, not a fixed offset: cronsim has to see summer time begin and end.
         start = datetime.fromtimestamp(wall_s, UTC).astimezone(LOCAL)
         moment = next(CronSim(self._fields, start), None)

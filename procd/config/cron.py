@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from cronsim import CronSim, CronSimError
-
 #: Names that crontab(5) has; `@reboot` is what `autostart` is for.
 NICKNAMES = {
     "@hourly": "0 * * * *",
@@ -38,6 +36,8 @@ def validate(expression: str) -> None:
 
     Raises ValueError, in words, for one that cannot be read, or that never comes (the 30th of February).
     """
+    from cronsim import CronSim, CronSimError  # noqa: PLC0415 - most have no schedule
+
     fields = expanded(expression)
     if len(fields) > _MAX_LENGTH:
         raise ValueError(f"longer than {_MAX_LENGTH} characters")

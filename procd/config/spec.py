@@ -84,7 +84,7 @@ class OnError(Enum):
     BLOCK = "block"
 
 
-class LogSpec(Struct, frozen=True):
+class LogSpec(Struct, frozen=True, gc=False):
     """Where the output of one stream is kept, and how.
 
     The file is rotated when it has `max_size` bytes (None: never for its size) or its oldest byte is
@@ -241,7 +241,7 @@ class Success(Struct, frozen=True):
     signals: frozenset[int] = frozenset()
 
 
-class ProgramSpec(Struct, frozen=True, kw_only=True):
+class ProgramSpec(Struct, frozen=True, kw_only=True, gc=False):
     """One instance of a program.
 
     `name` is unique ("web", or "web@1"); `program` is the name in the file ("web"); `instance` is its number

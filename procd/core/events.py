@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from procd.core.states import State
 
 
-class Actor(Struct, frozen=True):
+class Actor(Struct, frozen=True, gc=False):
     """Who asked: the kernel's word for the peer of a connection (unix(7), SO_PEERCRED)."""
 
     uid: int
@@ -27,7 +27,7 @@ class Actor(Struct, frozen=True):
         return f"uid {self.uid}, pid {self.pid}"
 
 
-class Cause(Struct, frozen=True):
+class Cause(Struct, frozen=True, gc=False):
     """Why something happens, in words, and who asked for it if somebody did."""
 
     text: str
@@ -260,7 +260,7 @@ class Forget(Struct, frozen=True):
     name: str
 
 
-class Transition(Struct, frozen=True):
+class Transition(Struct, frozen=True, gc=False):
     """A program went from one state to another."""
 
     name: str

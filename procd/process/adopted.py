@@ -47,8 +47,10 @@ class AdoptedProcess(Process):
         self._begin(reactor, command, protocol)
         self.pid = pid
         self._pidfd = pidfd
-        for child_fd, (fd, mode) in ends.items():
-            self._descriptors[child_fd] = Descriptor(reactor, self, fd, mode, child_fd)
+        if ends:
+            self._descriptors = {
+                child_fd: Descriptor(reactor, self, fd, mode, child_fd) for child_fd, (fd, mode) in ends.items()
+            }
         self._open = len(self._descriptors)
         self._tell(protocol.connection_made, self)
 

@@ -13,6 +13,7 @@ import errno
 import os
 import signal as signals
 import termios
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import structlog
@@ -40,6 +41,10 @@ if TYPE_CHECKING:
     from procd.process.wiring import ChildFd
 
 _log = structlog.get_logger(__name__)
+
+
+#: Of a process without pipes to us: a thousand empty dictionaries are memory, too.
+_NO_DESCRIPTORS: Mapping[int, Descriptor] = MappingProxyType({})
 
 
 class Process:
@@ -110,7 +115,7 @@ class Process:
 
     def _begin(self, loop: asyncio.AbstractEventLoop, command: str | bytes, protocol: ProcessProtocol) -> None:
         self._loop = loop
-        self._descriptors: dict[int, Descriptor] = {}
+        self._descriptors = _NO_DESCRIPTORS
         self._open = 0
         self._ended = False
         self.command = command
@@ -119,11 +124,12 @@ class Process:
 
     def _connect(self, wiring: Wiring) -> None:
         """Watch our ends of the pipes; if the loop cannot, there shall be no process either."""
+        descriptors: dict[int, Descriptor] = {}
+        if wiring.modes:
+            self._descriptors = descriptors
         try:
             for child_fd, mode in wiring.modes.items():
-                self._descriptors[child_fd] = Descriptor(
-                    self._loop, self, wiring.ours[child_fd], mode, child_fd
-                )
+                descriptors[child_fd] = Descriptor(self._loop, self, wiring.ours[child_fd], mode, child_fd)
         except BaseException as error:
             for descriptor in self._descriptors.values():
                 descriptor.detach()

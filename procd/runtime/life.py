@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Self
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Protocol, Self
 
 from procd import faults
 from procd.config import environment
@@ -161,13 +162,25 @@ def _settings(spec: ProgramSpec, around: Surroundings, pid_variable: str | None)
 
 
 _USUAL = Scheduling()
+#: Most lives ask for nothing of the kind, and a thousand empty dictionaries are memory, too.
+_NO_STARTS: Mapping[str, int] = MappingProxyType({})
+
+
+class Owner(Protocol):
+    """Whoever is told of the end of lives."""
+
+    def life_exiting(self, life: Life) -> None:
+        """Its process is dead and not yet reaped: its group cannot be anybody else's."""
+
+    def life_exited(self, life: Life, ended: Exit) -> None:
+        """It was reaped."""
 
 
 class Life(ProcessProtocol):
     """A process, its stdin, and who is told of its end."""
 
     __slots__ = (
-        "_on_exited", "_on_exiting", "adopted", "asked_fd", "cgroup", "console", "cookie", "ended", "heir",
+        "_owner", "adopted", "asked_fd", "cgroup", "console", "cookie", "ended", "heir",
         "input", "keeping", "log_starts", "name", "on_log_begun", "on_over", "over", "phase", "pid", "ready_fd",
         "said_ready", "signalled", "start", "status",
     )  # fmt: skip
@@ -177,8 +190,7 @@ class Life(ProcessProtocol):
         name: str,
         cookie: str,
         keeping: Keeping,
-        on_exiting: Callable[[Life], None],
-        on_exited: Callable[[Life, Exit], None],
+        owner: Owner,
     ) -> None:
         self.name = name
         self.cookie = cookie
@@ -205,7 +217,7 @@ class Life(ProcessProtocol):
         self.on_over: tuple[Callable[[Exit], None], ...] = ()
         #: Where the output of this life begins in the log of each stream, as soon as that is known, if somebody
         #: wants to know; and who is told.
-        self.log_starts: dict[str, int] = {}
+        self.log_starts = _NO_STARTS
         self.on_log_begun: tuple[Callable[[], None], ...] = ()
         #: The read end of the pipe on which it says that it is ready; -1 without one, or when it was taken.
         self.ready_fd = -1
@@ -217,8 +229,7 @@ class Life(ProcessProtocol):
         self.phase = ""
         #: It has said that it is ready (READY=1), perhaps before anybody asked.
         self.said_ready = False
-        self._on_exiting = on_exiting
-        self._on_exited = on_exited
+        self._owner = owner
 
     def begin(self, spec: ProgramSpec, around: Surroundings) -> None:
         """Execute the program.
@@ -306,7 +317,7 @@ class Life(ProcessProtocol):
             pid=self.pid,
             start=self.start,
             cgroup=self.cgroup,
-            log_starts=self.log_starts,
+            log_starts=dict(self.log_starts),
             status=self.status,
             phase=self.phase,
             said_ready=self.said_ready,
@@ -320,7 +331,7 @@ class Life(ProcessProtocol):
         if stream in self.log_starts:
             # Another pipe of the same life: a terminal that was taken over.
             return
-        self.log_starts[stream] = offset
+        self.log_starts = {**self.log_starts, stream: offset}
         self.keeping.life(self)
         for callback in self.on_log_begun:
             callback()
@@ -367,7 +378,7 @@ class Life(ProcessProtocol):
 
     def process_exiting(self) -> None:
         """It is dead and not yet reaped: its group cannot be anybody else's."""
-        self._on_exiting(self)
+        self._owner.life_exiting(self)
 
     def in_connection_lost(self) -> None:
         """Nobody reads the stdin any more."""
@@ -377,7 +388,7 @@ class Life(ProcessProtocol):
 
     def process_exited(self, exit: Exit) -> None:  # noqa: A002 - the field's word
         """It was reaped."""
-        self._on_exited(self, exit)
+        self._owner.life_exited(self, exit)
 
 
 def _output_of(life: Life, spec: ProgramSpec, around: Surroundings) -> int:

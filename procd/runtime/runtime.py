@@ -380,7 +380,7 @@ class Runtime:
 
     def make_life(self, name: str, cookie: str) -> Life:
         """A life that does not live yet, whose end comes to us."""
-        return Life(name, cookie, self.keeping, self._on_exiting, self._on_exited)
+        return Life(name, cookie, self.keeping, self)
 
     def _forget_life(self, name: str) -> None:
         if self.lives.pop(name, None) is not None:
@@ -486,7 +486,7 @@ class Runtime:
 
     # Ends
 
-    def _on_exiting(self, life: Life) -> None:
+    def life_exiting(self, life: Life) -> None:
         """Whoever is in the group of a program that died by itself must not live beside the next one."""
         if not life.adopted:
             faults.at("exit.peeked")
@@ -496,7 +496,8 @@ class Runtime:
         if life.heir is None and (program is None or program.state is not State.STOPPING):
             self.emptiness.kill_group(life)
 
-    def _on_exited(self, life: Life, ended: Exit) -> None:
+    def life_exited(self, life: Life, ended: Exit) -> None:
+        """What was its main process is reaped; unless it has named another, the life is over."""
         if life.heir is not None:
             log.info("first process has left", program=life.name, pid=life.pid, exit=str(ended))
         else:
