@@ -6,7 +6,6 @@ That nothing is left, no descriptor and no zombie, is checked after every test h
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import os
 import resource
@@ -27,7 +26,7 @@ from procd.process import (
     credentials_for,
     syscalls,
 )
-from tests.kernel.children import NOBODY, in_loop, needs_root, open_descriptors, our_children, start
+from tests.kernel.children import NOBODY, in_loop, needs_root, open_descriptors, our_children, start, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,19 +75,16 @@ def in_a_child(attempt: Callable[[], SpawnError | None]) -> tuple[str, int] | No
 def attempt_to_start(settings: Settings) -> SpawnError | None:
     """Start a child in a loop of its own; what it failed with."""
 
-    async def attempt() -> SpawnError | int:
+    async def attempt() -> SpawnError | None:
         try:
             process = start(["true"], ProcessProtocol(), settings=settings, child_fds={})
         except SpawnError as error:
             return error
-        return process.pid
+        # A loop that is closed while a child dies is told of it on a descriptor that is closed (asyncio).
+        await until(lambda: process.exit)
+        return None
 
-    outcome = asyncio.run(attempt())
-    if isinstance(outcome, SpawnError):
-        return outcome
-    with contextlib.suppress(ChildProcessError):  # the loop was quick enough to reap it
-        os.waitpid(outcome, 0)
-    return None
+    return asyncio.run(attempt())
 
 
 @every_way
