@@ -48,25 +48,28 @@ class Room:
 class Table:
     """The records of one child."""
 
-    __slots__ = ("_records", "_room")
+    __slots__ = ("_fds", "_room", "_values")
 
     def __init__(self, room: Room) -> None:
         self._room = room
-        self._records: dict[bytes, tuple[bytes, tuple[int, ...]]] = {}
+        self._values: dict[bytes, bytes] = {}
+        #: Of those that have any; most have none, and a pair for each record would be memory, too.
+        self._fds: dict[bytes, tuple[int, ...]] = {}
 
     def __iter__(self) -> Iterator[bytes]:
-        return iter(self._records)
+        return iter(self._values)
 
     def __len__(self) -> int:
-        return len(self._records)
+        return len(self._values)
 
     def get(self, key: bytes) -> tuple[bytes, tuple[int, ...]] | None:
         """What is kept under a key: the value, and the descriptors, which stay the table's."""
-        return self._records.get(key)
+        value = self._values.get(key)
+        return None if value is None else (value, self._fds.get(key, ()))
 
     def put(self, key: bytes, value: bytes, fds: tuple[int, ...]) -> None:
         """Keep this instead of what there was.  The descriptors are taken over, also when it raises Refused."""
-        old = self._records.get(key)
+        old = self.get(key)
         size, more_fds = len(value), len(fds)
         if old is None:
             records = 1
@@ -80,15 +83,21 @@ class Table:
         except Refused:
             close_all(fds)
             raise
-        self._records[key] = (value, fds)
+        self._values[key] = value
+        if fds:
+            self._fds[key] = fds
+        elif old is not None:
+            self._fds.pop(key, None)
         if old is not None:
             close_all(old[1])
 
     def drop(self, key: bytes) -> bool:
         """Forget a key; whether there was one."""
-        old = self._records.pop(key, None)
+        old = self.get(key)
         if old is None:
             return False
+        del self._values[key]
+        self._fds.pop(key, None)
         self._room.take(-1, -len(old[0]) - len(key) - _OVERHEAD_BYTES, -len(old[1]))
         close_all(old[1])
         return True

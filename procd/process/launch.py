@@ -93,7 +93,7 @@ def find_candidates(
 
 # The same eighty variables go to every child of a daemon: encoding and checking them anew took a third of a
 # plain spawn.  By pairs, because looking up the parts of each of them still took a tenth of it.
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def _variable(name: str | bytes, value: str | bytes) -> tuple[bytes, bytes]:
     key = _encode("environment", name)
     if not key or b"=" in key:
