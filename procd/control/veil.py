@@ -13,6 +13,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from msgspec import structs
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -142,7 +144,7 @@ class VisibleJournal:
             for key, value in record.to_wire().items()
             if key not in {"seq", "time", "type", "program"}
         }
-        return record._replace(facts=self._veil.value(facts))
+        return structs.replace(record, facts=self._veil.value(facts))
 
     def forgotten(self, seq: int) -> int:
         """Count the events after `seq` that nobody remembers any more."""

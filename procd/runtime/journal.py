@@ -10,7 +10,9 @@ from __future__ import annotations
 import time
 from collections import deque
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -25,7 +27,7 @@ REMEMBERED = 2048
 TRANSITION = "transition"
 
 
-class Record(NamedTuple):
+class Record(Struct, frozen=True, gc=False):
     """One event.  `facts` differ by `type`; a transition has `old`, `new`, `reason`, and `by` (who asked)."""
 
     seq: int
