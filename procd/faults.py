@@ -22,6 +22,7 @@ POINTS = (
     "spawn.intended",  # the intent is recorded, nothing was forked
     "spawn.forked",  # the program runs, only its intent is recorded
     "spawn.recorded",  # its life is recorded, what is known of the program is not
+    "hook.begun",  # a hook runs, only that it was to is recorded
     "turn.done",  # what was decided is done, what was decided is not recorded
     "exit.peeked",  # a child is dead, not reaped, nothing of it is recorded
     "exit.recorded",  # its status is recorded, it is not reaped

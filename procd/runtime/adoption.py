@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import msgpack
 import structlog
+from msgspec import structs
 
 from procd import faults
 from procd.config import snapshot
@@ -152,22 +153,28 @@ class Adoption:
                 record.close()
             else:
                 open_intents[name] = intent
-        if not open_intents:
+        hooks = {name: hook for name, hook in self._hooks.items() if hook.pid == 0}
+        if not open_intents and not hooks:
             return
         await self._all_executed()
-        carriers = Snapshot.take().carriers({intent.cookie for intent in open_intents.values()})
+        cookies = {intent.cookie for intent in open_intents.values()} | {hook.cookie for hook in hooks.values()}
+        carriers = Snapshot.take().carriers(cookies)
         await self._catch_up()
+        for name, hook in hooks.items():
+            begun = self._life_of(hook.cookie, carriers.get(hook.cookie, ()))
+            if begun is not None:
+                self._hooks[name] = structs.replace(hook, pid=begun.pid, start=begun.start)
         # Of one spawn only nothing but the intent is recorded: the last that was begun.
         for name, intent in open_intents.items():
             record = self._intents[name]
-            life = self._life_of(intent, carriers.get(intent.cookie, ())) or self._short_life_of(intent)
+            life = self._life_of(intent.cookie, carriers.get(intent.cookie, ())) or self._short_life_of(intent)
             if life is None:
                 record.close()
                 continue
             self._found[name] = record
             self._lives[name] = life
 
-    def _life_of(self, intent: Intent, pids: Iterable[int]) -> LifeRecord | None:
+    def _life_of(self, cookie: str, pids: Iterable[int]) -> LifeRecord | None:
         """The life whose processes have been found: its main process leads their session."""
         for pid in pids:
             try:
@@ -176,7 +183,7 @@ class Adoption:
                 continue
             kept = self._exits_of_pid.get(leader)
             started = start_time(leader) or (kept.started_ticks if kept else 0)
-            return LifeRecord(cookie=intent.cookie, pid=leader, start=started)
+            return LifeRecord(cookie=cookie, pid=leader, start=started)
         return None
 
     def _short_life_of(self, intent: Intent) -> LifeRecord | None:
@@ -405,6 +412,7 @@ class Adoption:
             return
         as_life = LifeRecord(cookie=record.cookie, pid=record.pid, start=record.start, exit=record.exit)
         pidfd = self._holding(record.pid, record.start) if record.exit is None else -1
+        runtime.keeping.hook(name, record)
         command = runtime.adopt_hook(name, hook, record, pidfd)
         assert isinstance(command.process, AdoptedProcess)  # noqa: S101 - for mypy
         if pidfd >= 0:

@@ -445,6 +445,7 @@ class Runtime:
         began = ticks()
         command.begin(spec, command_of(spec.hooks, hook), record.cookie, spec.hooks.timeout_s, self.around)
         if command.pid:
+            faults.at("hook.begun")
             start = self.around.start_times.of_child(command.pid, began)
             command.record = structs.replace(record, pid=command.pid, start=start)
             self.keeping.hook(name, command.record)

@@ -36,6 +36,7 @@ WAYS: dict[str, tuple[str, ...]] = {
     "spawn.intended": _SPAWNS,
     "spawn.forked": _SPAWNS,
     "spawn.recorded": _SPAWNS,
+    "hook.begun": ("stop with a hook",),
     "turn.done": _EVERYTHING,
     "exit.peeked": _EXITS,
     "exit.recorded": _EXITS,
@@ -77,6 +78,9 @@ class Scene:
         self.evidence = tmp_path / "evidence"
         for place in (self.tokens, self.evidence):
             place.mkdir()
+        #: The hook of `worker` notes that it has begun, and ends when there is the other file.
+        self.hook_begun, self.hook_may_end = tmp_path / "hook-begun", tmp_path / "hook-may-end"
+        self.hook_may_end.touch()
         self.daemon = make_daemon(self.configuration())
         self.requests: list[accounts.Request] = []
         #: How many lives each program is to have had, at the end.
@@ -89,10 +93,18 @@ class Scene:
             script = [sys.executable, "-I", "-S", str(PROGRAMS / "chaos_life.py"), str(self.evidence)]
             return f"[programs.{name}]\ncommand = {json.dumps([*script, *map(str, work)])}\n{more}\n"
 
+        waits = f"while [ ! -e {self.hook_may_end} ]; do sleep 0.01; done"
+        hook = json.dumps(["/bin/sh", "-c", f"echo begun >> {self.hook_begun}; {waits}"])
         parts = [
             program("steady", "lines", 0.01, 3),
             program("fed", "fed", more='stdin = "pipe"'),
-            program("worker", "lines", 0.01, 3, more=f'environment = {{ SECOND = "{second:d}" }}'),
+            program(
+                "worker",
+                "lines",
+                0.01,
+                3,
+                more=f'environment = {{ SECOND = "{second:d}" }}\nhooks = {{ before_stop = {hook} }}',
+            ),
             program("added", "lines", 0.01, 3)
             if second
             else program("idle", "lines", 0.01, 3, more="autostart = false"),
@@ -120,10 +132,13 @@ class Scene:
             return client.call(method, **params)
         return None
 
+    def ask_again(self, method: str, **params: Any) -> Any:  # noqa: ANN401 - as `ask`
+        """Ask until there is an answer."""
+        return until(lambda: self.ask(method, **params), "somebody who answers")
+
     def supervisor(self) -> int:
         """The PID of whoever answers."""
-        answer = until(lambda: self.ask("hello"), "somebody who answers")
-        return int(answer["pid"])
+        return int(self.ask_again("hello")["pid"])
 
     def write(self) -> None:
         """Write to the stdin of `fed`, which must take it."""
@@ -189,6 +204,16 @@ class Scene:
         self.ask("stop", programs=["worker"])
         self.until_states(worker="STOPPED")
         assert not self.living("worker")
+
+    def do_stop_with_a_hook(self) -> None:
+        """Stop one while its hook takes its time: that is waited for, and not begun again."""
+        self.hook_may_end.unlink()
+        self.ask("stop", programs=["worker"], wait=False)
+        until(lambda: not self.armed(), "a death")
+        assert self.ask_again("status", programs=["worker"])["programs"][0]["state"] == "STOPPING"
+        self.hook_may_end.touch()
+        self.until_states(worker="STOPPED")
+        assert self.hook_begun.read_text() == "begun\n"
 
     def do_restart(self) -> None:
         """Restart one."""
